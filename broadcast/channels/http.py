@@ -1,0 +1,164 @@
+"""HTTP to a provider: every way an exchange can fail becomes Unavailable, InDoubt or Misconfigured.
+
+The line that matters is drawn at the first byte of the request. Before it certainly nothing left (and a few quick tries
+are safe); from it on the message may be out, and nobody here repeats it.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from ..errors import ChannelError, InDoubt, Misconfigured, Unavailable
+
+T = TypeVar("T")
+
+MAX_RESPONSE_BYTES = 1 << 20  # providers answer in a few hundred bytes
+MAX_RETRY_AFTER = 3600.0  # seconds; a provider that asks for more is asked again after an hour
+
+
+class NotConnected(Unavailable):
+    """No connection came about: name, connect or TLS. The only kind that is tried again inside one attempt."""
+
+
+def open_client(
+    *, ca_file: Path | None = None, connect_seconds: float = 5.0, read_seconds: float = 20.0, connections: int = 64
+) -> httpx.Client:
+    """A client for one provider, shared by threads. TLS is always verified: against `ca_file` alone when one is given.
+
+    Raises Misconfigured when `ca_file` cannot be used.
+    """
+    return httpx.Client(
+        verify=_trust(ca_file),
+        follow_redirects=False,  # a redirect would carry numbers and the account's password to somebody else
+        trust_env=False,  # the settings are the only reader of the environment
+        timeout=httpx.Timeout(read_seconds, connect=connect_seconds, pool=connect_seconds),
+        # Shorter than servers keep idle connections: one that they close as we write looks like a doubt and is none.
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=2.0, ),
+        headers={"Accept-Encoding": "identity"},  # a few bytes need no compression, and cannot unpack to a gigabyte
+    )
+
+
+def post(
+    client: httpx.Client,
+    url: str,
+    *,
+    content: bytes,
+    headers: Mapping[str, str],
+    read: Callable[[bytes], T],
+    seconds: float = 30.0,
+    tries: int = 3,
+) -> T:
+    """Posts once and returns what `read` makes of the answer's body; `read` raises ValueError for a body it cannot use.
+
+    `seconds` bounds the wait for the body once the headers came, however slowly it trickles. Connecting is tried up to
+    `tries` times. A refusal in the provider's own words reaches `read` whatever the HTTP status, except where
+    the status alone decides: 3xx, 401, 403, 407, 429, and 503 with Retry-After.
+    """
+    connecting = Retrying(
+        retry=retry_if_exception_type(NotConnected),
+        stop=stop_after_attempt(tries),
+        wait=wait_exponential(multiplier=0.05, max=0.5),
+        reraise=True,
+    )
+    status, body = connecting(_exchange, client, url, content, headers, seconds)
+    try:
+        return read(body)
+    except ValueError:
+        raise _unusable(status) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    error: type[ChannelError]
+    words: str
+
+
+# httpx's words on the left, ours on the right, first match wins; anything else that httpx raises is a doubt.
+# Each family stands before its parents.
+_FAILURES: tuple[tuple[type[Exception], _Kind], ...] = (
+    (httpx.ConnectTimeout, _Kind(NotConnected, "no connection within the time allowed")),
+    (httpx.ConnectError, _Kind(NotConnected, "no connection (name, port or TLS)")),
+    (httpx.ProxyError, _Kind(NotConnected, "the proxy gave no connection")),
+    (httpx.PoolTimeout, _Kind(Unavailable, "all connections to this peer are busy")),
+    (httpx.UnsupportedProtocol, _Kind(Misconfigured, "the peer's url is not one that can be posted to")),
+    (httpx.InvalidURL, _Kind(Misconfigured, "the peer's url is not one that can be posted to")),
+    (UnicodeError, _Kind(Misconfigured, "the peer's host name is not one")),
+    (httpx.ReadTimeout, _Kind(InDoubt, "no answer within the time allowed")),
+    (httpx.RemoteProtocolError, _Kind(InDoubt, "the connection ended without an answer")),
+    (httpx.HTTPError, _Kind(InDoubt, "the exchange broke off")),
+)
+
+
+def _exchange(
+    client: httpx.Client, url: str, content: bytes, headers: Mapping[str, str], seconds: float
+) -> tuple[int, bytes]:
+    try:
+        with client.stream("POST", url, content=content, headers=dict(headers)) as response:
+            _refuse_by_status(response)
+            return response.status_code, _body(response, seconds)
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        _raise_ours(error)
+
+
+def _raise_ours(error: Exception) -> NoReturn:
+    """`from None`: httpx's errors carry the request, and with it the numbers and the password."""
+    kind = next(kind for theirs, kind in _FAILURES if isinstance(error, theirs))
+    raise kind.error(f"{kind.words} ({type(error).__name__})") from None
+
+
+def _refuse_by_status(response: httpx.Response) -> None:
+    status = response.status_code
+    # These are about us: wrong credentials must not mark a million good numbers as rejected.
+    if status in (401, 403, 407) or 300 <= status < 400:
+        raise Misconfigured(f"HTTP {status}: check the peer's url, account and caller's address with the provider")
+    wait = _retry_after(response.headers.get("retry-after", ""))
+    if status == 429 or (status == 503 and wait is not None):
+        raise Unavailable(f"HTTP {status}: the provider asks to come later", retry_after=wait)
+
+
+def _retry_after(value: str) -> float | None:
+    """RFC 9110 §10.2.3: seconds or a date. None when it is neither."""
+    if value.isascii() and value.isdigit():
+        return float(min(int(value[:10]), MAX_RETRY_AFTER))
+    try:
+        wait = (parsedate_to_datetime(value).astimezone(UTC) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(wait, 0.0), MAX_RETRY_AFTER)
+
+
+def _body(response: httpx.Response, seconds: float) -> bytes:
+    body, deadline = bytearray(), time.monotonic() + seconds
+    for piece in response.iter_raw():
+        body += piece
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise InDoubt(f"the answer is longer than {MAX_RESPONSE_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise InDoubt("the answer did not end within the time allowed")
+    return bytes(body)
+
+
+def _unusable(status: int) -> ChannelError:
+    """What a body without meaning says: a 4xx is about our request, a 5xx (or a 2xx) may have taken it."""
+    if 400 <= status < 500 and status != 408:
+        return Misconfigured(f"HTTP {status} without a usable body: check the peer's url and path")
+    return InDoubt(f"HTTP {status} without a usable body")
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext | bool:
+    if ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=str(ca_file))
+    except (OSError, ssl.SSLError):
+        raise Misconfigured("ca_file cannot be read as PEM certificates") from None

@@ -1,0 +1,240 @@
+"""The gateway: gathers facts, asks the pure core, does what it says. Thin: each part tells its story in its own file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..alert import Alert, MsgType
+from ..errors import NotAllowed
+from ..ledger import Ledger, alerts, books, chain, operators, people, questions
+from ..ledger.operators import Operator
+from ..ledger.questions import Progress
+from ..tiers.plan import Plans
+from ..tiers.regions import Regions
+from ..tiers.roster import Roster, load_roles
+from ..channels import CHANNELS
+from . import cancelling, delivering, health, previewing, receiving, submitting, sweeping
+from .health import Check, Health
+from .house import CountySettings, FarEnd, House, Source, far_ends
+from .previewing import Preview
+from .submitting import Sent
+from .sweeping import Swept
+
+__all__ = ["Check", "CountySettings", "FarEnd", "Gateway", "Health", "House", "Operator", "Preview", "Progress", "Sent", "Source", "Status",
+           "Swept", "far_ends"]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One alert as it stands."""
+
+    alert_id: int
+    identifier: str
+    event_key: str
+    msg_type: str
+    status: str
+    level: str
+    event: str
+    headline: str
+    source: str
+    state: str
+    reason: str
+    drafted_by: str
+    released_by: str
+    to_review: bool
+    received: Any  # datetime
+    expires: Any
+    approve_by: Any
+    superseded_by: int | None
+    held: int  # rules that wait for approval
+    owed: int  # rules still to be planned
+    settled: bool
+    progress: tuple[Progress, ...]
+
+
+class Gateway:
+    """The public face for other services; `broadcast.open()` makes one."""
+
+    def __init__(self, house: House, bell: Callable[[], bool] = lambda: True) -> None:
+        self.house = house
+        self.ledger: Ledger = house.ledger
+        self._bell = bell
+
+    # ── warnings in ──
+
+    def read(self, raw: bytes, source: str = "") -> Alert:
+        """Bytes → Alert. Raises InvalidAlert; what is refused is kept with its bytes and the reason."""
+        return submitting.read(self.house, raw, source)
+
+    def preview(self, alert: Alert, source: str | None = None) -> Preview:
+        """Who, by which way, which words, how many calls, time to the last one. Sends and writes nothing."""
+        return previewing.preview(self.house, alert, source)
+
+    def submit(self, alert: Alert, *, source: str | None = None, by: Operator | None = None) -> Sent:
+        """Takes a warning in charge; returns when what is owed at once has been committed. Idempotent by (sender, identifier).
+
+        `source` names a configured source (default: found by the alert's sender). Raises LedgerUnavailable, InvalidFiles.
+        """
+        return submitting.submit(self.house, alert, source=source, by=by)
+
+    def approve(
+        self, alert: int | str, operator: Operator, *, alone: str = "", regions: Sequence[str] = (), level: str = ""
+    ) -> Sent:
+        """A second person lets go what waits; `regions` and `level` decide what the alert left open. Raises NotAllowed, NotFound."""
+        return submitting.approve(self.house, alert, operator, alone=alone, regions=regions, level=level)
+
+    def review(self, alert: int | str, operator: Operator) -> bool:
+        """Marks what one person had released alone as reviewed by another; False when there was nothing to review."""
+        with self.ledger.write() as tx:
+            row = alerts.find(tx, alert)
+            if row.released_by == operator.name:
+                raise NotAllowed(f"{operator.name} released it: another person reviews it")
+            return alerts.reviewed(tx, row.id, operator.name, self.house.now())
+
+    def cancel(self, alert: int | str, operator: Operator, reason: str) -> Sent:
+        """Submits a Cancel of the alert's event in the county's own name; it waits for approval as any other. Raises NotFound."""
+        return self.submit(cancelling.cancel_of(self.house, alert, reason), by=operator)
+
+    def test(self, channel: str, region: str, by: Operator) -> Sent:
+        """A test broadcast to the registered test targets of one channel in one region. Raises NotFound."""
+        return submitting.submit(self.house, submitting.test_alert(self.house, channel, region), source=None, by=by, only=channel)
+
+    # ── workers ──
+
+    def deliver(self, batch_id: int) -> None:
+        """What a worker does when it is rung for a batch."""
+        delivering.deliver(self.house, batch_id)
+
+    def sweep(self) -> Swept | None:
+        """One round of the sweep; None while another process holds it."""
+        return sweeping.sweep(self.house)
+
+    def plan_for(self, seconds: float) -> int:
+        """Plans owed bulk for about `seconds`; returns the number of slices."""
+        return sweeping.plan_for(self.house, seconds)
+
+    def keep(self, letters: Sequence[receiving.Letter]) -> None:
+        """Commits provider callbacks to the inbox; only then may they be answered."""
+        receiving.keep(self.house, letters)
+
+    def work_inbox(self, limit: int = 500) -> int:
+        """Understands the oldest kept callbacks; returns how many."""
+        return receiving.work_inbox(self.house, limit)
+
+    # ── questions ──
+
+    def find(self, alert: int | str) -> int:
+        """The number of an alert given by number or identifier. Raises NotFound."""
+        with self.ledger.read() as tx:
+            return int(alerts.find(tx, alert).id)
+
+    def progress(self, alert: int | str) -> list[Progress]:
+        """By tier, channel and purpose: how many deliveries are in which state. Raises NotFound."""
+        with self.ledger.read() as tx:
+            return questions.progress(tx, alerts.find(tx, alert).id)
+
+    def by_region(self, alert: int | str) -> dict[str, dict[str, int]]:
+        """By region: how many deliveries are in which state."""
+        with self.ledger.read() as tx:
+            return questions.by_region(tx, alerts.find(tx, alert).id)
+
+    def status(self, alert: int | str) -> Status:
+        """One alert as it stands. Raises NotFound."""
+        with self.ledger.read() as tx:
+            row = alerts.find(tx, alert)
+            left = questions.unplanned(tx, row.id)
+            return Status(
+                alert_id=row.id, identifier=row.identifier, event_key=row.event_key, msg_type=row.msg_type, status=row.status,
+                level=row.level, event=row.event, headline=row.headline, source=row.source, state=row.state, reason=row.reason,
+                drafted_by=row.drafted_by, released_by=row.released_by, to_review=bool(row.to_review),
+                received=questions.moment(row.received), expires=questions.moment(row.expires),
+                approve_by=questions.moment(row.approve_by), superseded_by=row.superseded_by, held=left.get("held", 0),
+                owed=left.get("owed", 0), settled=questions.is_settled(tx, row.id),
+                progress=tuple(questions.progress(tx, row.id)),
+            )  # fmt: skip
+
+    def alerts(self, limit: int = 50) -> list[Status]:
+        """The newest alerts first."""
+        with self.ledger.read() as tx:
+            ids = [row.id for row in questions.alerts(tx, limit)]
+        return [self.status(number) for number in ids]
+
+    def words(self, alert: int | str) -> list[dict[str, Any]]:
+        """The frozen words that rules of the alert use."""
+        with self.ledger.read() as tx:
+            rows = questions.words(tx, alerts.find(tx, alert).id)
+        return [{k: row._mapping[k] for k in ("channel", "audience", "purpose", "language", "text", "units", "template")} for row in rows]
+
+    def wait(self, alert: int | str, seconds: float, every: float = 0.1) -> bool:
+        """Waits until nothing of the alert is owed or under way; False when the time ran out first."""
+        number = self.find(alert)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with self.ledger.read() as tx:
+                if questions.is_settled(tx, number):
+                    return True
+            time.sleep(every)
+        return False
+
+    def health(self, files: Mapping[str, Callable[[], Mapping[str, str]]] | None = None) -> Health:
+        """Is the gateway fit to carry a warning now?"""
+        return health.health(self.house, self._bell, files or {})
+
+    # ── the county ──
+
+    def import_regions(self, files: Mapping[str, str], roles: str, who: str) -> None:
+        """Puts a region tree and its roles in force. Raises InvalidFiles and changes nothing when they are broken."""
+        Regions.load(files)
+        load_roles(roles)
+        with self.ledger.write() as tx:
+            books.put(tx, "regions", files, self.house.now(), who)
+            books.put(tx, "roles", {"roles.csv": roles}, self.house.now(), who)
+
+    def check_plans(self, files: Mapping[str, str]) -> Plans:
+        """Reads plans as an import would. Raises InvalidFiles with every problem by file and line."""
+        return Plans.load(files, set(self.house.books.roles), set(CHANNELS))
+
+    def import_plans(self, files: Mapping[str, str], who: str) -> bool:
+        """Puts plans in force; broken ones are refused and the last good ones stay. False when nothing changed."""
+        self.check_plans(files)
+        with self.ledger.write() as tx:
+            return books.put(tx, "plans", files, self.house.now(), who)
+
+    def import_roster(self, roster: Roster, who: str, progress: Callable[[int], None] = lambda _done: None) -> None:
+        """Replaces the roster in one transaction. Past deliveries keep the addresses that they were planned with."""
+        now = self.house.now()
+        with self.ledger.write() as tx:
+            people.replace(tx, self.ledger.seal, roster.persons, roster.posts, roster.places, roster.residents(), progress)
+            body = {"persons": len(roster.persons), "posts": len(roster.posts), "places": len(roster.places)}
+            chain.append(tx, chain.HOUSE, "roster.imported", now, body, who)
+
+    def roster(self) -> Roster:
+        """The roster in force, without residents."""
+        with self.ledger.read() as tx:
+            persons, posts, places = people.read(tx, self.ledger.seal)
+        return Roster(persons, posts, places, lambda: iter(()), ())
+
+    # ── operators ──
+
+    def add_operator(self, name: str, roles: Sequence[str], pin: str, who: str) -> None:
+        """Adds an operator or gives one new roles and a new PIN (hashed with scrypt). Raises NotAllowed."""
+        unknown = [role for role in roles if role not in self.house.books.roles]
+        if unknown:
+            raise NotAllowed(f"no role {unknown[0]!r}; roles are in roles.csv, e.g. DUTY_OFFICER, SHIFT_LEAD, DUTY_LEADER, NEWS_CENTRE")
+        with self.ledger.write() as tx:
+            operators.add(tx, name, list(roles), pin, self.house.now(), who)
+
+    def authenticate(self, name: str, pin: str) -> Operator:
+        """Who this is. Raises NotAllowed for a wrong name or PIN (which of the two is not said), and while locked out."""
+        with self.ledger.write() as tx:
+            found = operators.check(tx, name, pin, self.house.now())
+        if found is None:
+            raise NotAllowed("no operator by that name and PIN")
+        return found
+
+    def close(self) -> None:
+        """Gives the ledger's connections back."""
+        self.ledger.close()

@@ -1,0 +1,175 @@
+"""From an Alert to what is owed for it: coverage, plan, words. Asks the pure core; writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import wording
+from ..alert import Alert, RegionCode, Status
+from ..channels.base import Capabilities, Purpose
+from ..tiers.area import Coverage, cover
+from ..tiers.plan import Audience, Disposition, Lane, Owed
+from ..tiers.regions import Regions
+from ..wording import Words
+from .house import House, Source
+
+RELEASE_CHANNELS = ("voice", "sms", "zwdd")  # the means at hand to reach who must approve
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Everything decided about an alert, before any of it is written."""
+
+    alert: Alert
+    source: Source
+    coverage: Coverage
+    owed: Owed
+    rules: tuple[dict[str, Any], ...]  # the columns of `rule`
+    words: tuple[Words, ...]
+
+    @property
+    def level(self) -> str:
+        """The colour, "" when unknown."""
+        return str(self.owed.level or "")
+
+    @property
+    def understood(self) -> dict[str, Any]:
+        """What is frozen with the alert: how it was read, what it covers, the plan it falls under."""
+        return {
+            "repairs": [[r.element, r.value, r.taken_as] for r in self.alert.repairs],
+            "roots": list(self.coverage.roots),
+            "findings": [[str(f.kind), f.text] for f in self.coverage.findings],
+            "plan": dict(self.owed.frozen),
+            "approvers": list(self.owed.approvers),
+        }
+
+
+def decide(house: House, alert: Alert, source: Source, *, only: str | None = None, roots: Sequence[RegionCode] = ()) -> Draft:
+    """What is owed for this alert now. `only`: one channel (tests); `roots`: where a person says that it goes."""
+    regions = house.books.regions
+    coverage = cover(alert, regions, source.code_system)
+    if roots:
+        coverage = Coverage(tuple(sorted(roots)), regions.closure(roots), coverage.findings)
+    owed = house.books.plans.owed(
+        alert, coverage, regions, source=source.name, now=house.clock(), public_drills=house.county.public_drills
+    )
+    rules = tuple(_rules(house, alert, owed, only))
+    words = tuple(_words(house, alert, coverage, regions, owed, rules))
+    return Draft(alert, source, coverage, owed, rules, words)
+
+
+def _rules(house: House, alert: Alert, owed: Owed, only: str | None) -> Iterator[dict[str, Any]]:
+    if owed.disposition is Disposition.RECORD:
+        return
+    if alert.status is Status.TEST:
+        for channel in house.far_ends:
+            if only in (None, channel):
+                yield _row(house, channel, tier="test", lane=Lane.DRILL, audience=Audience.POST, selection="test", within=60)
+        return
+    if owed.approvers:
+        yield from release_rules(house, owed.approvers, ("A",))
+    for rule in owed.rules:
+        if rule.channel not in house.far_ends or not _may_be_heard(house, alert, rule.channel):
+            continue
+        selection = {Audience.POST: "posts", Audience.RESIDENT: "residents", Audience.PLACE: "places"}[rule.audience]
+        yield _row(
+            house,
+            rule.channel,
+            tier=rule.tier,
+            lane=rule.lane,
+            audience=rule.audience,
+            selection=selection,
+            within=rule.within,
+            roles=rule.roles,
+            ranks=rule.ranks,
+            first=rule.risk_first,
+            answer_within=rule.answer_within,
+            approvers=rule.approvers,
+        )
+
+
+def _may_be_heard(house: House, alert: Alert, channel: str) -> bool:
+    """A drill never reaches a live loudspeaker, unless the county asked for it in writing."""
+    if alert.status is Status.ACTUAL or channel != "speaker":
+        return True
+    return house.far_ends[channel].peer.simulated or house.county.public_drills
+
+
+def release_rules(house: House, approvers: Iterable[str], ranks: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """Tells who must approve, by every means at hand."""
+    for channel in RELEASE_CHANNELS:
+        if channel in house.far_ends:
+            yield _row(
+                house, channel, tier="county", lane=Lane.ALARM, audience=Audience.POST, selection="approvers",
+                within=60, roles=tuple(approvers), ranks=ranks, purpose=Purpose.RELEASE,
+            )  # fmt: skip
+
+
+def _row(
+    house: House,
+    channel: str,
+    *,
+    tier: str,
+    lane: Lane,
+    audience: Audience,
+    selection: str,
+    within: int,
+    roles: Sequence[str] = (),
+    ranks: Sequence[str] = (),
+    first: bool | None = None,
+    answer_within: int | None = None,
+    approvers: Sequence[str] = (),
+    purpose: Purpose = Purpose.ALARM,
+) -> dict[str, Any]:
+    return {
+        "tier": tier, "roles": json.dumps(list(roles)), "ranks": json.dumps(list(ranks)), "channel": channel, "from_channel": "",
+        "lane": str(lane), "audience": str(audience), "selection": selection, "first": first, "purpose": str(purpose),
+        "within": within, "answer_within": answer_within, "approvers": json.dumps(list(approvers)),
+        "state": "held" if approvers else "owed", "batch_size": batch_size(house.far_ends[channel].capabilities, lane),
+    }  # fmt: skip
+
+
+def batch_size(capabilities: Capabilities, lane: Lane) -> int:
+    """What one worker claims at once: one provider call in bulk; in the alarm lane no more than keeps several at work."""
+    if capabilities.per_call == 1:
+        return 10  # the lease is renewed per call; a killed worker leaves one call in doubt, nine untouched
+    return min(capabilities.per_call, 200 if lane is not Lane.BULK else 1000)
+
+
+def _words(
+    house: House, alert: Alert, coverage: Coverage, regions: Regions, owed: Owed, rules: Sequence[Mapping[str, Any]]
+) -> Iterator[Words]:
+    wanted = {(r["channel"], r["audience"], r["purpose"]): None for r in rules}
+    if owed.disposition is not Disposition.RECORD and alert.msg_type in ("Update", "Cancel"):
+        wanted |= dict.fromkeys(_of_the_event(house, alert))
+    for channel, audience, purpose in wanted:
+        yield compose(house, alert, coverage, regions, owed, channel=channel, audience=audience, purpose=purpose)
+
+
+def _of_the_event(house: House, alert: Alert) -> Iterator[tuple[str, str, str]]:
+    """Words for those whom the event reached before, by any channel that there is."""
+    for channel, far_end in house.far_ends.items():
+        for audience in ("place",) if channel in ("speaker", "feed") else ("post", "resident"):
+            if channel not in ("voice", "feed"):  # stand-downs never use voice
+                yield channel, audience, str(Purpose.STAND_DOWN)
+            if channel == "feed":
+                yield channel, audience, str(Purpose.STAND_DOWN)
+            if far_end.capabilities.can_stop and channel == "speaker":
+                yield channel, audience, str(Purpose.STOP)
+            if not alert.is_stand_down:
+                yield channel, audience, str(Purpose.ALARM)
+
+
+def compose(
+    house: House, alert: Alert, coverage: Coverage, regions: Regions, owed: Owed, *, channel: str, audience: str, purpose: str
+) -> Words:
+    """The words for one channel, audience and purpose. Raises InvalidFiles for a broken template."""
+    info = alert.info
+    return wording.compose(
+        alert, coverage, regions, channel=channel, audience=Audience(audience), purpose=Purpose(purpose),
+        capabilities=house.far_ends[channel].capabilities, signature=house.county.signature,
+        event=info.event if info else "", level=owed.level, hazard=owed.plan, templates=house.templates,
+    )  # fmt: skip

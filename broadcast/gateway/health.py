@@ -1,0 +1,97 @@
+"""Is the gateway fit to carry a warning now? Each check says what it saw and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import BroadcastError, InvalidFiles
+from ..ledger import Transaction, books, leases, questions
+from .house import House
+
+LATE = {"alarm": 10_000, "bulk": 120_000, "drill": 120_000}  # milliseconds that a due batch may wait unclaimed
+INBOX_LATE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    colour: Literal["green", "yellow", "red"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """All checks; red when one of them is."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """False when something is red: a warning may be late or lost to a channel."""
+        return all(check.colour != "red" for check in self.checks)
+
+
+def health(house: House, bell: Callable[[], bool], files: Mapping[str, Callable[[], Mapping[str, str]]]) -> Health:
+    """Looks at everything. `bell` tells whether Redis answers; `files` are the county's files as they lie on the disk now."""
+    checks = [Check("redis", "green", "answers") if bell() else Check("redis", "red", "does not answer: workers cannot be rung")]
+    try:
+        with house.ledger.read() as tx:
+            checks += _of_the_ledger(house, tx)
+    except BroadcastError as error:
+        return Health((*checks, Check("ledger", "red", str(error))))
+    checks += _of_the_files(house, files)
+    return Health(tuple(checks))
+
+
+def _of_the_ledger(house: House, tx: Transaction) -> Iterator[Check]:
+    now = house.now()
+    yield Check("ledger", "green", "answers")
+    held = leases.held(tx, house.ledger.database)
+    for name in ("sweep", "planner"):
+        alive = held.get(name, False)
+        yield Check(name, "green" if alive else "red", "runs" if alive else "nobody does it: start `broadcast up` or `broadcast worker`")
+    yield from _of_the_backlog(questions.backlog(tx, now))
+    broken = leases.open_breakers(tx, now)
+    for row in broken:
+        yield Check(f"peer {row.peer}", "red", f"left alone after {row.failures} failures: {row.reason}")
+    for channel in sorted(house.far_ends):
+        if house.far_ends[channel].peer.name not in {row.peer for row in broken}:
+            peer = house.far_ends[channel].peer
+            yield Check(f"channel {channel}", "green", f"{peer.name} ({'simulated' if peer.simulated else 'live'})")
+
+
+def _of_the_backlog(backlog: questions.Backlog) -> Iterator[Check]:
+    for lane, limit in LATE.items():
+        age = backlog.oldest_due.get(lane, 0)
+        late = age > limit
+        yield Check(f"lane {lane}", "red" if late else "green", f"oldest due batch waits {age / 1000:.1f} s")
+    late = backlog.oldest_kept > INBOX_LATE
+    yield Check("inbox", "red" if late else "green", f"oldest callback not understood is {backlog.oldest_kept / 1000:.1f} s old")
+    overdue = backlog.overdue_approvals
+    text = f"{overdue} overdue: `broadcast status`, then `broadcast approve`" if overdue else "none overdue"
+    yield Check("approvals", "red" if overdue else "green", text)
+    doubts = f"{backlog.in_doubt} deliveries in doubt, {backlog.unmatched} reports match nothing yet"
+    yield Check("doubts", "yellow" if backlog.in_doubt else "green", doubts)
+    review = f"{backlog.to_review} alerts released by one person alone are to be reviewed" if backlog.to_review else "nothing to review"
+    yield Check("review", "yellow" if backlog.to_review else "green", review)
+
+
+def _of_the_files(house: House, files: Mapping[str, Callable[[], Mapping[str, str]]]) -> Iterator[Check]:
+    for kind, read in files.items():
+        try:
+            on_disk = read()
+        except InvalidFiles as error:
+            yield Check(kind, "red", f"broken on the disk, the last good ones stay in force: {error.problems[0]}")
+            continue
+        with house.ledger.read() as tx:
+            current = books.in_force(tx, kind)
+        if current is None:
+            yield Check(kind, "red", "none in force: run `broadcast init`")
+        elif current.sha256 != books.digest(on_disk):
+            yield Check(kind, "yellow", f"the files differ from those in force: run `broadcast {kind.rstrip('s')} import`")
+        else:
+            yield Check(kind, "green", "in force as they lie on the disk")

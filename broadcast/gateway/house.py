@@ -1,0 +1,160 @@
+"""What every part of the gateway works with: the ledger, the county's books, the peers, the bell, the clock."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from ..alert import Alert
+from ..channels import CHANNELS, Peer, connect
+from ..channels.base import Capabilities, Channel
+from ..errors import NotFound
+from ..ledger import Ledger, books
+from ..tiers.plan import Plans
+from ..tiers.regions import CodeSystem, Regions
+from ..tiers.roster import Role, load_roles
+
+log = logging.getLogger("broadcast")
+
+Ring = Callable[[Mapping[str, Sequence[int]]], bool]  # lane → batch ids; False when nobody could be rung
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who warnings come from, and how that sender writes codes."""
+
+    name: str
+    sender_codes: frozenset[str] = frozenset()  # 12379's 14 digits
+    senders: frozenset[str] = frozenset()  # CAP's sender
+    code_system: CodeSystem | None = None  # None: not established, both are read
+
+
+@dataclass(frozen=True, slots=True)
+class CountySettings:
+    """What the county says of itself."""
+
+    name: str
+    signature: str  # 【签名】 of its SMS, without the brackets
+    public_drills: bool = False  # the county asked in writing that drills reach residents and live loudspeakers
+
+
+@dataclass(slots=True)
+class FarEnd:
+    """A peer with its channel, its cap, and the batches that found it busy."""
+
+    peer: Peer
+    channel: Channel
+    slots: threading.Semaphore
+    turned_away: deque[int] = field(default_factory=deque)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Of this peer's contract."""
+        return self.peer.capabilities
+
+
+class Rate(Protocol):
+    """Sub-second rates, shared by all workers of a peer."""
+
+    def take(self, peer: str, rate: float, burst: float) -> float:
+        """Seconds to wait before one more call may start."""
+        ...
+
+
+class Books:
+    """Regions, roles and plans in force, parsed once and again when the ledger has newer ones."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._seen: dict[str, int] = {}
+        self._regions: Regions | None = None
+        self._roles: Mapping[str, Role] = {}
+        self._plans: Plans | None = None
+
+    @property
+    def regions(self) -> Regions:
+        """The tree in force. Raises NotFound before `broadcast init`."""
+        self._refresh()
+        if self._regions is None:
+            raise NotFound("the ledger knows no regions yet: run `broadcast init`")
+        return self._regions
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """The roles in force, by code."""
+        self._refresh()
+        return self._roles
+
+    @property
+    def plans(self) -> Plans:
+        """The plans in force: the last that passed their checks. Raises NotFound before `broadcast init`."""
+        self._refresh()
+        if self._plans is None:
+            raise NotFound("the ledger knows no plans yet: run `broadcast init` or `broadcast plan import`")
+        return self._plans
+
+    def _refresh(self) -> None:
+        with self._lock, self._ledger.read() as tx:
+            newest = books.newest(tx)
+            if newest == self._seen:
+                return
+            found = {kind: books.in_force(tx, kind) for kind in newest}
+            if (regions := found.get("regions")) is not None:
+                self._regions = Regions.load(regions.files)
+            if (roles := found.get("roles")) is not None:
+                self._roles = load_roles("".join(roles.files.values()))
+            if (plans := found.get("plans")) is not None:
+                self._plans = Plans.load(plans.files, set(self._roles), set(CHANNELS))
+            self._seen = newest
+
+
+@dataclass(slots=True)
+class House:
+    """All of it, made once by `settings` (or by a test)."""
+
+    ledger: Ledger
+    county: CountySettings
+    sources: Sequence[Source]
+    far_ends: Mapping[str, FarEnd]  # by channel
+    templates: Sequence[Path]
+    ring: Ring
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    rate: Rate | None = None
+    holder: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    books: Books = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.books = Books(self.ledger)
+
+    def now(self) -> int:
+        """This gateway's clock in milliseconds; tests move it."""
+        return int(self.clock().timestamp() * 1000)
+
+    def source_of(self, alert: Alert, named: str | None = None) -> Source:
+        """The configured source of an alert: the one named, else by its sender; an unknown one is free to do nothing."""
+        for source in self.sources:
+            if named is not None:
+                if source.name == named:
+                    return source
+            elif alert.sender_code in source.sender_codes or alert.sender in source.senders:
+                return source
+        return Source(named or "unknown")
+
+
+def far_ends(peers: Sequence[Peer], threads: int = 0) -> dict[str, FarEnd]:
+    """Connects peers, the first of each channel. With `threads`, no peer may hold more than half of them."""
+    made: dict[str, FarEnd] = {}
+    for peer in peers:
+        if peer.channel not in made:
+            cap = min(peer.concurrency, max(1, threads // 2)) if threads else peer.concurrency
+            made[peer.channel] = FarEnd(peer, connect(peer), threading.Semaphore(cap))
+    return made

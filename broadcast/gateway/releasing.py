@@ -1,0 +1,55 @@
+"""Who may let a waiting warning go, and the duty of those who must."""
+
+from __future__ import annotations
+
+import json
+
+from ..callout import Tell
+from ..errors import NotAllowed
+from ..ledger import Row, Transaction, alerts, duties
+from ..ledger.alerts import AlertState
+from ..ledger.operators import Operator
+from .deciding import release_rules
+from .house import House
+
+
+def open_duty(house: House, tx: Transaction, alert_id: int, approve_within: int, now: int) -> None:
+    """Waiting is itself owed: it has a deadline, and who must approve has been told with the alert's own rules."""
+    due = now + approve_within * 1000
+    duties.open_release(tx, alert_id, house.books.regions.county.code, due=due, next_step=(now + due) // 2, now=now)
+
+
+def take_step(house: House, tx: Transaction, duty: Row, step: Tell, now: int) -> bool:
+    """Writes the rules that tell these ranks; False when another sweep did it already."""
+    then = int(step.then.timestamp() * 1000) if step.then else None
+    if not duties.advance(tx, duty, step.step, then, now):
+        return False
+    if step.ranks:
+        approvers = json.loads(duty.understood).get("approvers", [])
+        alerts.add_rules(tx, duty.alert_id, list(release_rules(house, approvers, step.ranks)))
+    return True
+
+
+def allowed(tx: Transaction, row: Row, operator: Operator, alone: str) -> set[str]:
+    """The approver roles that this person fills here. Raises NotAllowed with what is missing."""
+    needs = alerts.needed_approvers(tx, row)
+    if not needs and row.state != AlertState.UNDECIDED:
+        raise NotAllowed(f"nothing of alert {row.id} waits for approval: it is {row.state}")
+    if alone:
+        return _alone(row, operator, needs)
+    if row.drafted_by == operator.name:
+        raise NotAllowed(f"{operator.name} drafted it: a second person approves (1+1+X), or use --alone with a reason on a red alert")
+    roles = needs & operator.roles
+    if not roles:
+        raise NotAllowed(f"approving needs {' or '.join(sorted(needs))}; {operator.name} holds {', '.join(sorted(operator.roles)) or 'none'}")
+    return set(roles)
+
+
+def _alone(row: Row, operator: Operator, needs: set[str]) -> set[str]:
+    plan = json.loads(row.understood)["plan"]
+    if plan.get("scale") not in plan.get("alone", []):
+        levels = ", ".join(plan.get("alone", [])) or "none"
+        raise NotAllowed(f"one person alone may release only: {levels}; alert {row.id} is {plan.get('scale') or 'not graded'}")
+    if not operator.roles & (needs | {"DUTY_OFFICER"}):
+        raise NotAllowed(f"{operator.name} holds no role that may release: {', '.join(sorted(needs | {'DUTY_OFFICER'}))}")
+    return set(needs)

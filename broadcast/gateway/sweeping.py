@@ -1,0 +1,105 @@
+"""The sweep: rings what is due, takes back what died, decides doubts, closes what is over; and the planner of bulk.
+
+Each is held by one process at a time (a lease in the ledger); any number may stand by.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from ..ledger import alerts, fanout, inbox, leases, sending
+from ..ledger.sending import expired_leases
+from . import submitting
+from .house import House, log
+
+RING_EVERY = 5_000  # milliseconds until an owed batch that nobody claimed is rung again
+HOLD = 5.0  # seconds of the sweep's and the planner's leases
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep did."""
+
+    rung: int
+    taken_back: int
+    decided: int
+    matched: int
+    closed: int
+    duties: int
+
+
+def sweep(house: House) -> Swept | None:
+    """One round; None when another process holds the sweep. Raises LedgerUnavailable."""
+    if not leases.hold(house.ledger.database, "sweep", house.holder, HOLD):
+        return None
+    taken_back = _take_back(house)
+    duties = submitting.step_duties(house)
+    now = house.now()
+    with house.ledger.read() as tx:
+        work = sending.has_upkeep(tx, now, RING_EVERY) or alerts.has_expired(tx, now)
+        waiting = inbox.has_unmatched(tx)
+    closed: list[int] = []
+    decided = matched = 0
+    lanes: dict[str, list[int]] = {}
+    if waiting:
+        with house.ledger.write() as tx:
+            matched = inbox.try_unmatched_again(tx, now)
+            inbox.forget_unmatched(tx, now)
+    if work:
+        with house.ledger.write() as tx:
+            closed = alerts.close_expired(tx, now)
+            decided = sending.decided_doubts(tx, now)
+            lanes = sending.to_ring(tx, now, RING_EVERY)
+        house.ring(lanes)
+    return Swept(sum(map(len, lanes.values())), taken_back, decided, matched, len(closed), duties)
+
+
+def _take_back(house: House) -> int:
+    """Batches whose worker died: what it had started is in doubt, the rest is due again."""
+    with house.ledger.read() as tx:
+        expired = expired_leases(tx, house.ledger.database)
+    for row in expired:
+        now = house.now()
+        far_end = house.far_ends.get(row.channel)
+        with house.ledger.write() as tx:
+            if far_end is not None and far_end.capabilities.deduplicates:
+                sending.take_back(tx, row, now)
+                continue
+            decide = now + (far_end.capabilities.doubt_seconds if far_end else 300) * 1000
+            seqs = sending.started(tx, row)
+            sending.doubt(tx, row.id, row.fence, seqs, "its worker died in the middle of the call", decide=decide, rest_due=now, now=now)
+        log.warning("batch %s: its worker died; %s deliveries in doubt", row.id, len(seqs))
+    return len(expired)
+
+
+def plan_next(house: House) -> fanout.Slice | None:
+    """Plans one slice of what is owed in bulk (or of an event's stand-down), commits, rings. None: nothing to plan."""
+    now = house.now()
+    with house.ledger.read() as tx:
+        if fanout.next_rule(tx) is None:
+            return None
+    with house.ledger.write(patient=True) as tx:
+        row = fanout.next_rule(tx)
+        if row is None:
+            return None
+        made = fanout.plan_slice(tx, row, now)
+    submitting.ring(house, [made])
+    return made
+
+
+def plan_for(house: House, seconds: float) -> int:
+    """Plans slice after slice for about `seconds`, with a pause as long as each slice: SQLite's lock is not fair.
+
+    Returns how many slices were planned; 0 also when another process is the planner.
+    """
+    if not leases.hold(house.ledger.database, "planner", house.holder, max(HOLD, 3 * seconds)):
+        return 0
+    planned, until = 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        began = time.monotonic()
+        if plan_next(house) is None:
+            break
+        planned += 1
+        time.sleep(min(0.05, time.monotonic() - began))
+    return planned

@@ -1,0 +1,76 @@
+"""The ledger: what is owed and what became of it. The only room that knows SQLAlchemy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+
+from ..tiers.roster import mask
+from . import alerts, books, chain, duties, fanout, inbox, leases, operators, people, questions, sending
+from .engine import Database, Row, Transaction, millis_now
+from .seal import Seal
+
+__all__ = [
+    "Database", "Ledger", "Row", "Seal", "Transaction", "alerts", "books", "chain", "duties", "fanout", "inbox", "leases",
+    "millis_now", "operators", "people", "questions", "sending",
+]  # fmt: skip
+
+
+class Ledger:
+    """A database and the key that opens its sealed columns."""
+
+    def __init__(self, url: str, seal: Seal) -> None:
+        self.database = Database(url)
+        self.seal = seal
+        self.read = self.database.read
+        self.write = self.database.write
+
+    def migrate(self) -> None:
+        """Brings the tables to this version's. Raises LedgerUnavailable."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self.database.write() as tx:
+            config.attributes["connection"] = tx
+            command.upgrade(config, "head")
+
+    def deliveries(
+        self,
+        *,
+        alert_id: int | None = None,
+        region: str | None = None,
+        channel: str | None = None,
+        state: str | None = None,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Deliveries that match all that is given, as dictionaries with masked addresses; pages are fetched as you go."""
+        after, left = (0, 0), limit
+        while left is None or left > 0:
+            page = 500 if left is None else min(500, left)
+            wanted = questions.DeliveryQuery(alert_id, region, channel, state, since, page, after)
+            with self.read() as tx:
+                rows = questions.deliveries(tx, wanted)
+            for row in rows:
+                yield self._shown(row)
+            if len(rows) < page:
+                return
+            after = (rows[-1]["batch_id"], rows[-1]["seq"])
+            left = None if left is None else left - len(rows)
+
+    def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
+        shown = {k: v for k, v in row.items() if k not in ("address", "batch_id", "seq")}
+        shown["delivery"] = f"{row['batch_id']}.{row['seq']}"
+        shown["address"] = mask(self.seal.open(row["address"]))
+        for name in ("started", "ended"):
+            when = questions.moment(row[name])
+            shown[name] = when.isoformat(timespec="milliseconds") if when else None
+        return shown
+
+    def close(self) -> None:
+        """Gives the database's connections back."""
+        self.database.close()

@@ -1,0 +1,212 @@
+"""The questions that operators and auditors ask. Addresses come back masked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..delivery import State
+from .tables import alert, batch, callout, delivery, inbox, report, rule
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one way of one tier has come: (tier, channel, purpose) and how many deliveries are in each state."""
+
+    tier: str
+    channel: str
+    purpose: str
+    states: dict[str, int]
+
+    @property
+    def owed(self) -> int:
+        """All deliveries of it."""
+        return sum(self.states.values())
+
+
+def progress(tx: sa.Connection, alert_id: int) -> list[Progress]:
+    """By tier and channel: how many deliveries are in which state."""
+    # Deliveries that share their batch's state are counted by the batch, so that half a million cost a few hundred rows.
+    own = (
+        sa.select(delivery.c.batch_id, delivery.c.state, sa.func.count().label("n"))
+        .where(
+            delivery.c.batch_id.in_(sa.select(batch.c.id).where(batch.c.alert_id == alert_id)),
+            delivery.c.state.is_not(None),
+        )
+        .group_by(delivery.c.batch_id, delivery.c.state)
+    )
+    batches = {
+        row.id: row
+        for row in tx.execute(
+            sa.select(batch.c.id, batch.c.size, batch.c.state, batch.c.purpose, batch.c.channel, rule.c.tier)
+            .join(rule, rule.c.id == batch.c.rule_id)
+            .where(batch.c.alert_id == alert_id)
+        )
+    }
+    counted: dict[tuple[str, str, str], dict[str, int]] = {}
+    inherits = {number: row.size for number, row in batches.items()}
+    for row in tx.execute(own):
+        inherits[row.batch_id] -= row.n
+        _add(counted, batches[row.batch_id], row.state, row.n)
+    for number, left in inherits.items():
+        if left:
+            _add(counted, batches[number], batches[number].state, left)
+    return [Progress(*key, states) for key, states in sorted(counted.items())]
+
+
+def _add(counted: dict[tuple[str, str, str], dict[str, int]], row: sa.Row, state: str, n: int) -> None:
+    states = counted.setdefault((row.tier, row.channel, row.purpose), {})
+    states[state] = states.get(state, 0) + n
+
+
+def by_region(tx: sa.Connection, alert_id: int) -> dict[str, dict[str, int]]:
+    """region → state → deliveries, for the table by town and village."""
+    state = sa.func.coalesce(delivery.c.state, batch.c.state)
+    rows = tx.execute(
+        sa.select(delivery.c.region, state.label("state"), sa.func.count().label("n"))
+        .join(batch, batch.c.id == delivery.c.batch_id)
+        .where(delivery.c.alert_id == alert_id, batch.c.alert_id == alert_id, delivery.c.purpose != "release")
+        .group_by(delivery.c.region, state)
+    )
+    table: dict[str, dict[str, int]] = {}
+    for row in rows:
+        table.setdefault(row.region, {})[row.state] = row.n
+    return table
+
+
+def unplanned(tx: sa.Connection, alert_id: int) -> dict[str, int]:
+    """How many rules are still held (for approval) or owed (to be planned)."""
+    rows = tx.execute(
+        sa.select(rule.c.state, sa.func.count())
+        .where(rule.c.alert_id == alert_id, rule.c.state.in_(("held", "owed")))
+        .group_by(rule.c.state)
+    )
+    return {state: n for state, n in rows}
+
+
+def is_settled(tx: sa.Connection, alert_id: int) -> bool:
+    """True when nothing of the alert is owed, held by a worker, or waiting for a doubt to be decided."""
+    if unplanned(tx, alert_id).get("owed"):
+        return False
+    busy = sa.select(batch.c.id).where(
+        batch.c.alert_id == alert_id,
+        sa.or_(batch.c.state.in_((State.PLANNED, State.DEFERRED, State.SENDING)), batch.c.doubt_due.is_not(None)),
+    )
+    return tx.execute(busy.limit(1)).first() is None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryQuery:
+    """What to look for; None: any. `region` includes everything under it; `since` is a time."""
+
+    alert_id: int | None = None
+    region: str | None = None
+    channel: str | None = None
+    state: str | None = None
+    since: datetime | None = None
+    limit: int = 200
+    after: tuple[int, int] = (0, 0)  # (batch, seq) of the last row of the page before
+
+
+def deliveries(tx: sa.Connection, wanted: DeliveryQuery) -> list[dict[str, Any]]:
+    """Deliveries in the order in which they were planned, with sealed addresses."""
+    state = sa.func.coalesce(delivery.c.state, batch.c.state)
+    statement = (
+        sa.select(
+            delivery.c.batch_id, delivery.c.seq, delivery.c.alert_id, delivery.c.channel, delivery.c.purpose, delivery.c.region,
+            rule.c.tier, state.label("state"), sa.func.coalesce(delivery.c.reason, batch.c.reason).label("reason"), batch.c.attempt,
+            batch.c.peer, batch.c.started, batch.c.ended, batch.c.doubled, delivery.c.synthetic, delivery.c.address,
+        )
+        .join(batch, batch.c.id == delivery.c.batch_id)
+        .join(rule, rule.c.id == batch.c.rule_id)
+        .where(sa.tuple_(delivery.c.batch_id, delivery.c.seq) > sa.tuple_(sa.literal(wanted.after[0]), sa.literal(wanted.after[1])))
+        .order_by(delivery.c.batch_id, delivery.c.seq)
+        .limit(wanted.limit)
+    )  # fmt: skip
+    if wanted.alert_id is not None:
+        statement = statement.where(batch.c.alert_id == wanted.alert_id)
+    if wanted.region is not None:
+        statement = statement.where(delivery.c.region.startswith(wanted.region, autoescape=True))
+    if wanted.channel is not None:
+        statement = statement.where(batch.c.channel == wanted.channel)
+    if wanted.state is not None:
+        statement = statement.where(state == wanted.state)
+    if wanted.since is not None:
+        statement = statement.where(batch.c.started >= int(wanted.since.timestamp() * 1000))
+    return [dict(row._mapping) for row in tx.execute(statement)]
+
+
+def alerts(tx: sa.Connection, limit: int = 50) -> list[sa.Row]:
+    """The newest alerts."""
+    return list(tx.execute(sa.select(alert).order_by(alert.c.id.desc()).limit(limit)))
+
+
+def waiting(tx: sa.Connection) -> list[sa.Row]:
+    """Open duties to approve, the oldest first."""
+    return list(
+        tx.execute(
+            sa.select(callout, alert.c.headline, alert.c.level, alert.c.identifier)
+            .join(alert, alert.c.id == callout.c.alert_id)
+            .where(callout.c.state == "open", callout.c.duty == "release")
+            .order_by(callout.c.due)
+        )
+    )
+
+
+def words(tx: sa.Connection, alert_id: int) -> list[sa.Row]:
+    """The frozen words of an alert."""
+    from_rules = sa.select(rule.c.wording_id).where(rule.c.alert_id == alert_id)
+    table = rule.metadata.tables["wording"]
+    return list(tx.execute(sa.select(table).where(table.c.alert_id == alert_id, table.c.id.in_(from_rules)).order_by(table.c.id)))
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is owed and how old it is; the raw material of `health`. Ages in milliseconds."""
+
+    oldest_due: dict[str, int]  # lane → age of the oldest batch that is due and not held
+    oldest_kept: int  # age of the oldest callback that nobody has worked on
+    in_doubt: int
+    unmatched: int
+    to_review: int
+    overdue_approvals: int
+
+
+def backlog(tx: sa.Connection, now: int) -> Backlog:
+    """How far behind the gateway is."""
+    due = tx.execute(
+        sa.select(batch.c.lane, sa.func.min(batch.c.due))
+        .where(batch.c.state.in_((State.PLANNED, State.DEFERRED)), batch.c.due <= now)
+        .group_by(batch.c.lane)
+    )
+    kept = tx.execute(sa.select(sa.func.min(inbox.c.received)).where(inbox.c.state == "kept")).scalar()
+    doubts = tx.execute(sa.select(sa.func.count()).select_from(delivery).where(delivery.c.state == "in_doubt")).scalar_one()
+    overdue = sa.select(sa.func.count()).select_from(callout).where(callout.c.state == "open", callout.c.due <= now)
+    return Backlog(
+        oldest_due={lane: now - oldest for lane, oldest in due},
+        oldest_kept=now - kept if kept is not None else 0,
+        in_doubt=int(doubts),
+        unmatched=int(tx.execute(sa.select(sa.func.count()).select_from(report)).scalar_one()),
+        to_review=int(tx.execute(sa.select(sa.func.count()).select_from(alert).where(alert.c.to_review)).scalar_one()),
+        overdue_approvals=int(tx.execute(overdue).scalar_one()),
+    )
+
+
+def moment(millis: int | None) -> datetime | None:
+    """Milliseconds of the ledger as an aware time."""
+    return None if millis is None else datetime.fromtimestamp(millis / 1000, UTC)
+
+
+def usual_call_seconds(tx: sa.Connection, peer: str, per_call: int) -> float | None:
+    """The median time of a call in the last hundred batches answered by this peer; None when there was none."""
+    rows = tx.execute(
+        sa.select(batch.c.ended - batch.c.started, batch.c.size)
+        .where(batch.c.peer == peer, batch.c.ended.is_not(None), batch.c.started.is_not(None), batch.c.size > 0)
+        .order_by(batch.c.id.desc())
+        .limit(100)
+    )
+    times = sorted(spent / -(-size // per_call) for spent, size in rows)
+    return times[len(times) // 2] / 1000 if times else None

@@ -1,0 +1,506 @@
+"""Sending: a worker claims a batch, hands it over call by call, and what is known is written after each call."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from ..delivery import Receipt, State, may_follow
+from . import chain
+from .alerts import AlertState
+from .engine import Database
+from .tables import alert, batch, breaker, delivery, receipt, wording
+
+LEASE = 5.0  # seconds; renewed every LEASE / 3 while a call runs
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One delivery that still has to leave."""
+
+    seq: int
+    address: bytes
+    synthetic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A claimed batch: what the holder of `fence` may send."""
+
+    batch_id: int
+    alert_id: int
+    channel: str
+    lane: str
+    purpose: str
+    text: str
+    peer: str
+    fence: int
+    attempt: int
+    size: int
+    pieces: tuple[Piece, ...]
+
+
+def owed(tx: sa.Connection, batch_id: int, now: int) -> tuple[sa.Row, tuple[Piece, ...]] | None:
+    """The batch and its unsent deliveries, when a worker may claim it now."""
+    row = tx.execute(
+        sa.select(batch, wording.c.text)
+        .join(wording, wording.c.id == batch.c.wording_id)
+        .where(batch.c.id == batch_id, batch.c.state.in_((State.PLANNED, State.DEFERRED)), batch.c.due <= now)
+    ).first()
+    if row is None:
+        return None
+    rows = tx.execute(
+        sa.select(delivery.c.seq, delivery.c.address, delivery.c.synthetic)
+        .where(delivery.c.batch_id == batch_id, delivery.c.state.is_(None))
+        .order_by(delivery.c.seq)
+    )
+    return row, tuple(Piece(r.seq, bytes(r.address), bool(r.synthetic)) for r in rows)
+
+
+def claim(
+    database: Database,
+    tx: sa.Connection,
+    row: sa.Row,
+    pieces: tuple[Piece, ...],
+    *,
+    peer: str,
+    holder: str,
+    per_call: int,
+    now: int,
+) -> Held | None:
+    """Takes the batch: one conditional UPDATE. None when somebody else was faster, or the peer is left alone for now.
+
+    The claim says at once that the first call has been started: a worker that dies after it leaves a doubt behind,
+    never a second call.
+    """
+    broken = sa.select(breaker.c.peer).where(breaker.c.peer == peer, breaker.c.open_until > now)
+    active = sa.select(alert.c.id).where(alert.c.id == row.alert_id, alert.c.state.in_(_may_send(row.purpose)))
+    taken = tx.execute(
+        batch.update()
+        .where(
+            batch.c.id == row.id, batch.c.fence == row.fence, batch.c.state.in_((State.PLANNED, State.DEFERRED)),
+            batch.c.due <= now, ~broken.exists(), active.exists(),
+        )
+        .values(
+            state=State.SENDING, fence=batch.c.fence + 1, attempt=batch.c.attempt + 1, holder=holder, peer=peer, reason="",
+            lease=database.clock() + int(LEASE * 1000), progress=pieces[min(per_call, len(pieces)) - 1].seq, started=now,
+        )
+    ).rowcount  # fmt: skip
+    if not taken:
+        return None
+    return Held(
+        row.id,
+        row.alert_id,
+        row.channel,
+        row.lane,
+        row.purpose,
+        row.text,
+        peer,
+        row.fence + 1,
+        row.attempt + 1,
+        row.size,
+        pieces,
+    )
+
+
+def postpone(tx: sa.Connection, row: sa.Row, reason: str, due: int) -> None:
+    """An owed batch that cannot be tried now."""
+    tx.execute(
+        batch.update()
+        .where(batch.c.id == row.id, batch.c.fence == row.fence, batch.c.state.in_((State.PLANNED, State.DEFERRED)))
+        .values(state=State.DEFERRED, reason=reason, due=due, rung=None)
+    )
+
+
+def nothing_left(tx: sa.Connection, row: sa.Row, now: int) -> None:
+    """Every delivery of an owed batch has a state of its own: the batch has nothing more to do."""
+    tx.execute(
+        batch.update()
+        .where(batch.c.id == row.id, batch.c.fence == row.fence)
+        .values(state=State.ACCEPTED, reason="", due=None, ended=now)
+    )
+
+
+def _may_send(purpose: str) -> tuple[str, ...]:
+    waiting = (AlertState.WAITING, AlertState.UNDECIDED) if purpose == "release" else ()
+    return (AlertState.ACTIVE, *waiting)
+
+
+def renew(database: Database, batch_id: int, fence: int) -> bool:
+    """Keeps the lease while a call runs; False when it was taken away."""
+    with database.write() as tx:
+        kept = tx.execute(
+            batch.update()
+            .where(batch.c.id == batch_id, batch.c.fence == fence, batch.c.state == State.SENDING)
+            .values(lease=database.clock() + int(LEASE * 1000))
+        )
+        return bool(kept.rowcount)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Receipts of one call: `seqs` and `receipts` go pairwise."""
+
+    seqs: tuple[int, ...]
+    receipts: tuple[Receipt, ...]
+
+
+def answer(tx: sa.Connection, database: Database, held: Held, run: Run, *, progress: int | None, now: int) -> bool:
+    """Writes what a call was answered. `progress`: the next call goes up to that seq; None when this was the last.
+
+    False when the holder must stop: the lease was lost (the answer is kept as an entry, it changes no state), or the
+    alert is over.
+    """
+    whole = progress is None and len(run.seqs) == len(held.pieces)
+    values = {"progress": progress, "lease": database.clock() + int(LEASE * 1000)} if progress is not None else {}
+    usual = Counter(r.state for r in run.receipts).most_common(1)[0][0]
+    if progress is None:
+        values = {"state": usual if whole else State.ACCEPTED, "holder": "", "lease": None, "due": None, "ended": now}
+    mine = tx.execute(
+        batch.update()
+        .where(batch.c.id == held.batch_id, batch.c.fence == held.fence, batch.c.state == State.SENDING)
+        .values(**values)
+    ).rowcount
+    if not mine:
+        _too_late(tx, held, run, now)
+        return False
+    write_receipts(tx, held.batch_id, run, origin="answer", peer=held.peer, fence=held.fence, attempt=held.attempt, now=now)
+    # Only what differs from the batch is a row of its own; when this call was not all of the batch, everything is.
+    _set_states(tx, held.batch_id, run, inherits=usual if whole else None)
+    return progress is None or _still_wanted(tx, held, now)
+
+
+def _still_wanted(tx: sa.Connection, held: Held, now: int) -> bool:
+    """Between two calls: when the alert is over, the rest of the batch must not leave."""
+    state = tx.execute(sa.select(alert.c.state).where(alert.c.id == held.alert_id)).scalar_one()
+    if state in _may_send(held.purpose):
+        return True
+    tx.execute(
+        batch.update()
+        .where(batch.c.id == held.batch_id)
+        .values(state=State.CANCELLED, reason=f"the alert is {state}", holder="", lease=None, due=None, ended=now)
+    )
+    return False
+
+
+def _too_late(tx: sa.Connection, held: Held, run: Run, now: int) -> None:
+    states = dict(Counter(str(r.state) for r in run.receipts))
+    refs = sorted({r.ref for r in run.receipts if r.ref})
+    body = {
+        "batch": held.batch_id,
+        "fence": held.fence,
+        "first": run.seqs[0],
+        "last": run.seqs[-1],
+        "states": states,
+        "refs": refs,
+    }
+    chain.append(tx, chain.of_alert(held.alert_id), "answer.too_late", now, body)
+
+
+def write_receipts(
+    tx: sa.Connection, batch_id: int, run: Run, *, origin: str, peer: str, fence: int, attempt: int, now: int
+) -> None:
+    """One row for each run of equal receipts over neighbouring deliveries."""
+    rows: list[dict[str, object]] = []
+    for seq, got in zip(run.seqs, run.receipts, strict=True):
+        at = int(got.at.timestamp() * 1000) if got.at else None
+        said = {"state": str(got.state), "code": got.code, "detail": got.detail[:500], "ref": got.ref, "at": at}
+        if rows and rows[-1]["last_seq"] == seq - 1 and all(rows[-1][k] == v for k, v in said.items()):
+            rows[-1]["last_seq"] = seq
+            continue
+        rows.append(
+            {"batch_id": batch_id, "first_seq": seq, "last_seq": seq, "fence": fence, "attempt": attempt, "origin": origin,
+             "peer": peer, "recorded": now, **said}
+        )  # fmt: skip
+    tx.execute(receipt.insert(), rows)
+
+
+def _set_states(tx: sa.Connection, batch_id: int, run: Run, inherits: State | None) -> None:
+    by_state: dict[tuple[State, str], list[int]] = {}
+    for seq, got in zip(run.seqs, run.receipts, strict=True):
+        if got.state != inherits:
+            by_state.setdefault((got.state, got.code or got.detail), []).append(seq)
+    for (state, reason), seqs in by_state.items():
+        told = reason[:200] if state not in (State.ACCEPTED, State.DELIVERED) else None
+        for first, last in _ranges(seqs):
+            tx.execute(
+                delivery.update()
+                .where(delivery.c.batch_id == batch_id, delivery.c.seq.between(first, last), delivery.c.state.is_(None))
+                .values(state=str(state), reason=told)
+            )
+
+
+def _ranges(seqs: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of neighbouring numbers: 1 2 3 7 8 → (1, 3), (7, 8)."""
+    ranges: list[tuple[int, int]] = []
+    for seq in sorted(seqs):
+        if ranges and ranges[-1][1] == seq - 1:
+            ranges[-1] = (ranges[-1][0], seq)
+        else:
+            ranges.append((seq, seq))
+    return ranges
+
+
+def defer(tx: sa.Connection, held: Held, reason: str, due: int, now: int) -> None:
+    """Certainly nothing of the rest left: it is due again, unless the alert is over by then."""
+    row = tx.execute(sa.select(alert.c.state, alert.c.expires).where(alert.c.id == held.alert_id)).one()
+    if row.state not in _may_send(held.purpose):
+        values = {"state": State.CANCELLED, "reason": f"the alert is {row.state}", "due": None, "ended": now}
+    elif due >= row.expires:
+        values = {"state": State.FAILED, "reason": f"not before it expires: {reason}", "due": None, "ended": now}
+    else:
+        values = {"state": State.DEFERRED, "reason": reason, "due": due, "rung": None}
+    tx.execute(
+        batch.update()
+        .where(batch.c.id == held.batch_id, batch.c.fence == held.fence, batch.c.state == State.SENDING)
+        .values(**values, holder="", lease=None)
+    )
+
+
+def doubt(
+    tx: sa.Connection,
+    held_batch: int,
+    fence: int,
+    seqs: Sequence[int],
+    reason: str,
+    *,
+    decide: int,
+    rest_due: int,
+    now: int,
+) -> None:
+    """Something may have left: these deliveries are in doubt until a report comes or `decide`; the others are due again."""
+    row = tx.execute(
+        sa.select(batch).where(batch.c.id == held_batch, batch.c.fence == fence, batch.c.state == State.SENDING).with_for_update()
+    ).first()
+    if row is None:
+        return
+    run = Run(tuple(seqs), tuple(Receipt(State.IN_DOUBT, detail=reason) for _ in seqs))
+    write_receipts(tx, row.id, run, origin="gateway", peer=row.peer, fence=fence, attempt=row.attempt, now=now)
+    for first, last in _ranges(seqs):
+        tx.execute(
+            delivery.update()
+            .where(delivery.c.batch_id == row.id, delivery.c.seq.between(first, last), delivery.c.state.is_(None))
+            .values(state=str(State.IN_DOUBT), reason=reason[:200])
+        )
+    rest = tx.execute(sa.select(sa.func.count()).where(delivery.c.batch_id == row.id, delivery.c.state.is_(None))).scalar_one()
+    over = tx.execute(sa.select(alert.c.state).where(alert.c.id == row.alert_id)).scalar_one() not in _may_send(row.purpose)
+    state = (State.CANCELLED if over else State.DEFERRED) if rest else State.IN_DOUBT
+    due = rest_due if state is State.DEFERRED else None
+    # An alert that is over sends nothing again: its doubts stay doubts, with their reason.
+    tx.execute(
+        batch.update()
+        .where(batch.c.id == row.id)
+        .values(
+            state=state,
+            reason=reason,
+            due=due,
+            rung=None,
+            holder="",
+            lease=None,
+            doubt_due=None if over else decide,
+            fence=row.fence + 1,
+        )
+    )
+
+
+def expired_leases(tx: sa.Connection, database: Database, limit: int = 100) -> list[sa.Row]:
+    """Batches whose holder has not renewed its lease: it died, or it stands still."""
+    return list(tx.execute(sa.select(batch).where(batch.c.state == State.SENDING, batch.c.lease < database.clock()).limit(limit)))
+
+
+def started(tx: sa.Connection, row: sa.Row) -> list[int]:
+    """The deliveries of a held batch whose call may have been made and was not answered."""
+    return list(
+        tx.execute(
+            sa.select(delivery.c.seq)
+            .where(delivery.c.batch_id == row.id, delivery.c.seq <= row.progress, delivery.c.state.is_(None))
+            .order_by(delivery.c.seq)
+        ).scalars()
+    )
+
+
+def take_back(tx: sa.Connection, row: sa.Row, now: int) -> None:
+    """A dead holder's batch on a channel that deduplicates: due again at once, under the same keys."""
+    tx.execute(
+        batch.update()
+        .where(batch.c.id == row.id, batch.c.fence == row.fence, batch.c.state == State.SENDING)
+        .values(
+            state=State.DEFERRED,
+            reason="its worker died",
+            due=now,
+            rung=None,
+            holder="",
+            lease=None,
+            fence=row.fence + 1,
+        )
+    )
+
+
+def decided_doubts(tx: sa.Connection, now: int) -> int:
+    """Doubts whose time is over: sent once more where the plan prefers a doubled warning, else left in doubt."""
+    rows = tx.execute(
+        sa.select(
+            batch.c.id,
+            batch.c.alert_id,
+            batch.c.state,
+            batch.c.doubled,
+            alert.c.doubt,
+            alert.c.state.label("alert_state"),
+        )
+        .join(alert, alert.c.id == batch.c.alert_id)
+        .where(batch.c.doubt_due <= now)
+        .limit(200)
+    ).all()
+    for row in rows:
+        again = row.doubt == "resend" and not row.doubled and row.alert_state == AlertState.ACTIVE
+        count = _resend(tx, row, now) if again else _leave(tx, row)
+        if count:
+            body = {"batch": row.id, "deliveries": count, "decision": "sent again" if again else "left in doubt"}
+            chain.append(tx, chain.of_alert(row.alert_id), "doubt.decided", now, body)
+    return len(rows)
+
+
+def _resend(tx: sa.Connection, row: sa.Row, now: int) -> int:
+    freed = tx.execute(
+        delivery.update().where(delivery.c.batch_id == row.id, delivery.c.state == State.IN_DOUBT).values(state=None, reason=None)
+    ).rowcount
+    values: dict[str, object] = {"doubt_due": None}
+    if freed:
+        values |= {
+            "state": State.DEFERRED,
+            "due": now,
+            "rung": None,
+            "doubled": True,
+            "reason": "sent again out of doubt",
+        }
+    tx.execute(batch.update().where(batch.c.id == row.id, batch.c.state != State.SENDING).values(**values))
+    return freed
+
+
+def _leave(tx: sa.Connection, row: sa.Row) -> int:
+    tx.execute(batch.update().where(batch.c.id == row.id).values(doubt_due=None))
+    return int(
+        tx.execute(
+            sa.select(sa.func.count()).where(delivery.c.batch_id == row.id, delivery.c.state == State.IN_DOUBT)
+        ).scalar_one()
+    )
+
+
+def to_ring(tx: sa.Connection, now: int, every: int, limit: int = 2000) -> dict[str, list[int]]:
+    """Batches that are due and were not rung for `every` milliseconds, by lane; they are marked as rung."""
+    ids = (
+        sa.select(batch.c.id)
+        .where(
+            batch.c.state.in_((State.PLANNED, State.DEFERRED)), batch.c.due <= now,
+            sa.or_(batch.c.rung.is_(None), batch.c.rung <= now - every),
+        )
+        .order_by(batch.c.id)
+        .limit(limit)
+    )  # fmt: skip
+    rows = tx.execute(batch.update().where(batch.c.id.in_(ids)).values(rung=now).returning(batch.c.lane, batch.c.id))
+    lanes: dict[str, list[int]] = {}
+    for row in rows:
+        lanes.setdefault(row.lane, []).append(row.id)
+    return {lane: sorted(found) for lane, found in lanes.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One delivery as it stands, for a report that speaks of it."""
+
+    batch_id: int
+    seq: int
+    state: State
+    fence: int
+    attempt: int
+
+
+def by_ref(tx: sa.Connection, peer: str, ref: str, addresses: Sequence[bytes]) -> dict[bytes, Known]:
+    """The deliveries that a provider's reference covers, by sealed address."""
+    found: dict[bytes, Known] = {}
+    runs = tx.execute(
+        sa.select(receipt.c.batch_id, receipt.c.first_seq, receipt.c.last_seq, receipt.c.fence, receipt.c.attempt).where(
+            receipt.c.peer == peer, receipt.c.ref == ref, receipt.c.origin == "answer"
+        )
+    ).all()
+    for run in runs:
+        rows = tx.execute(
+            sa.select(delivery.c.seq, delivery.c.address, sa.func.coalesce(delivery.c.state, batch.c.state).label("state"))
+            .join(batch, batch.c.id == delivery.c.batch_id)
+            .where(
+                delivery.c.batch_id == run.batch_id, delivery.c.seq.between(run.first_seq, run.last_seq),
+                delivery.c.address.in_(addresses),
+            )
+        )  # fmt: skip
+        for row in rows:
+            found[bytes(row.address)] = Known(run.batch_id, row.seq, State(row.state), run.fence, run.attempt)
+    return found
+
+
+def in_doubt(tx: sa.Connection, peer: str, address: bytes, submitted: int | None, skew: int) -> Known | None:
+    """The oldest delivery to this address that is in doubt at this peer and can be what was submitted then."""
+    statement = (
+        sa.select(batch.c.id, delivery.c.seq, batch.c.fence, batch.c.attempt)
+        .join(batch, batch.c.id == delivery.c.batch_id)
+        .where(delivery.c.address == address, delivery.c.state == State.IN_DOUBT, batch.c.peer == peer)
+        .order_by(batch.c.id)
+        .limit(1)
+    )
+    if submitted is not None:
+        statement = statement.where(batch.c.started <= submitted + skew)
+    row = tx.execute(statement).first()
+    return None if row is None else Known(row.id, row.seq, State.IN_DOUBT, row.fence, row.attempt)
+
+
+def settle(tx: sa.Connection, known: Known, got: Receipt, *, peer: str, now: int) -> bool:
+    """Applies a report: its receipt is kept; the state follows when the report knows more. False for old news."""
+    if not may_follow(known.state, got.state):
+        return False
+    run = Run((known.seq,), (got,))
+    write_receipts(tx, known.batch_id, run, origin="report", peer=peer, fence=known.fence, attempt=known.attempt, now=now)
+    tx.execute(
+        delivery.update()
+        .where(delivery.c.batch_id == known.batch_id, delivery.c.seq == known.seq)
+        .values(state=str(got.state), reason=None if got.state is State.DELIVERED else (got.code or got.detail)[:200])
+    )
+    return True
+
+
+def snapshot(tx: sa.Connection, alert_id: int) -> sa.Row:
+    """The facts of an alert that channels must state beside the words."""
+    return tx.execute(sa.select(alert).where(alert.c.id == alert_id)).one()
+
+
+def past_refs(tx: sa.Connection, alert_id: int, channel: str) -> list[str]:
+    """The provider references of the event's earlier alarms on a channel: what a stop is about."""
+    mine = sa.select(alert.c.event_key).where(alert.c.id == alert_id).scalar_subquery()
+    statement = (
+        sa.select(receipt.c.ref)
+        .join(batch, batch.c.id == receipt.c.batch_id)
+        .join(alert, alert.c.id == batch.c.alert_id)
+        .where(
+            alert.c.event_key == mine, alert.c.id < alert_id, batch.c.channel == channel, batch.c.purpose == "alarm",
+            receipt.c.origin == "answer", receipt.c.ref != "",
+        )
+        .distinct()
+        .order_by(receipt.c.ref)
+    )  # fmt: skip
+    return list(tx.execute(statement).scalars())
+
+
+def roots(row: sa.Row) -> tuple[str, ...]:
+    """The regions that an alert names, from its frozen understanding."""
+    return tuple(json.loads(row.understood).get("roots", ()))
+
+
+def has_upkeep(tx: sa.Connection, now: int, every: int) -> bool:
+    """True when something is to be rung or a doubt to be decided: a look costs no lock, a write does."""
+    due = sa.select(batch.c.id).where(
+        batch.c.state.in_((State.PLANNED, State.DEFERRED)), batch.c.due <= now, sa.or_(batch.c.rung.is_(None), batch.c.rung <= now - every)
+    )
+    doubts = sa.select(batch.c.id).where(batch.c.doubt_due <= now)
+    return any(tx.execute(statement.limit(1)).first() is not None for statement in (due, doubts))

@@ -1,0 +1,402 @@
+"""The ledger's tables. Times are milliseconds since 1970-01-01 UTC; addresses are sealed bytes (seal.py).
+
+Kinds of tables, and what may be done to their rows:
+
+* evidence, only ever inserted into (triggers refuse the rest): `entry`, `receipt`, `wording`, `alert_raw`, `refused`
+* projections that can be refolded from evidence: `delivery.state`, `batch`, `rule`, `alert`
+* the county as it is now: `person`, `post`, `target`, `operator`, `book`
+* the machinery: `lease`, `breaker`, `inbox`, `report`, `callout`
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite only makes a column the row id when it is spelled INTEGER; PostgreSQL needs 64 bits.
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+Millis = sa.BigInteger
+
+alert = sa.Table(
+    "alert",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("event_key", sa.Text, nullable=False),
+    sa.Column("sender", sa.Text, nullable=False),
+    sa.Column("identifier", sa.Text, nullable=False),
+    sa.Column("sender_code", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),  # the configured source it came by
+    sa.Column("form", sa.Text, nullable=False),
+    sa.Column("msg_type", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("event_code", sa.Text, nullable=False),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("level", sa.Text, nullable=False),
+    sa.Column("headline", sa.Text, nullable=False),
+    sa.Column("issuer", sa.Text, nullable=False),
+    sa.Column("sent", Millis, nullable=False),
+    sa.Column("received", Millis, nullable=False),
+    sa.Column("expires", Millis, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # ledger/alerts.py: AlertState
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("stand_down", sa.Boolean, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("doubt", sa.Text, nullable=False),  # resend | hold
+    sa.Column("drafted_by", sa.Text, nullable=False),
+    sa.Column("released_by", sa.Text, nullable=False, server_default=""),
+    sa.Column("to_review", sa.Boolean, nullable=False, server_default=sa.false()),  # released by one person alone
+    sa.Column("approve_by", Millis),  # until when somebody must have approved
+    sa.Column("superseded_by", Id),
+    sa.Column("closed", Millis),
+    sa.Column("understood", sa.Text, nullable=False),  # JSON: repairs, coverage, findings, the frozen plan
+    sa.UniqueConstraint("sender", "identifier"),
+    sa.Index("ix_alert_event_key", "event_key"),
+    sa.Index("ix_alert_state", "state"),
+)
+
+alert_raw = sa.Table(
+    "alert_raw",
+    metadata,
+    sa.Column("alert_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("raw", sa.LargeBinary, nullable=False),
+)
+
+refused = sa.Table(
+    "refused",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("received", Millis, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("raw", sa.LargeBinary, nullable=False),  # at most the size cap; `size` and sha256 are of the whole
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+alert_region = sa.Table(
+    "alert_region",
+    metadata,
+    sa.Column("alert_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("region", sa.Text, primary_key=True),
+    sa.Column("first", sa.Boolean, nullable=False),  # has a risk tag that the hazard concerns
+)
+
+wording = sa.Table(
+    "wording",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("alert_id", Id, nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("audience", sa.Text, nullable=False),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("language", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("units", sa.Integer, nullable=False),
+    sa.Column("template", sa.Text, nullable=False),
+    sa.Column("notes", sa.Text, nullable=False),  # JSON list
+    sa.UniqueConstraint("alert_id", "channel", "audience", "purpose", "language"),
+)
+
+rule = sa.Table(
+    "rule",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("alert_id", Id, nullable=False),
+    sa.Column("n", sa.Integer, nullable=False),  # the order of planning within the alert
+    sa.Column("tier", sa.Text, nullable=False),
+    sa.Column("roles", sa.Text, nullable=False),  # JSON list
+    sa.Column("ranks", sa.Text, nullable=False),  # JSON list
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("audience", sa.Text, nullable=False),
+    sa.Column("selection", sa.Text, nullable=False),  # ledger/fanout.py: Selection
+    sa.Column("from_channel", sa.Text, nullable=False),  # reached by this channel, told by `channel`
+    sa.Column("first", sa.Boolean),  # only regions with (without) a matching risk tag; NULL = all
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("within", sa.Integer, nullable=False),  # seconds
+    sa.Column("answer_within", sa.Integer),  # seconds
+    sa.Column("wording_id", Id, nullable=False),
+    sa.Column("approvers", sa.Text, nullable=False),  # JSON list of operator roles; [] = free
+    sa.Column("state", sa.Text, nullable=False),  # held | owed | planned | withdrawn
+    sa.Column("batch_size", sa.Integer, nullable=False),
+    sa.Column("cursor_region", sa.Text, nullable=False, server_default=""),
+    sa.Column("cursor_id", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("deliveries", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("planned", Millis),
+    sa.UniqueConstraint("alert_id", "n"),
+    sa.Index(
+        "ix_rule_state_owed",
+        "lane",
+        "id",
+        sqlite_where=sa.text("state = 'owed'"),
+        postgresql_where=sa.text("state = 'owed'"),
+    ),
+)
+
+batch = sa.Table(
+    "batch",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("alert_id", Id, nullable=False),
+    sa.Column("rule_id", Id, nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("wording_id", Id, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # of every delivery that has no state of its own
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("due", Millis),  # when a worker may claim it
+    sa.Column("rung", Millis),  # when it was last rung
+    sa.Column("fence", sa.Integer, nullable=False, server_default="0"),  # an answer with an old number changes nothing
+    sa.Column("holder", sa.Text, nullable=False, server_default=""),
+    sa.Column("lease", Millis),  # by the database's clock
+    sa.Column("progress", sa.Integer, nullable=False, server_default="0"),  # calls up to this seq have been started
+    sa.Column("peer", sa.Text, nullable=False, server_default=""),
+    sa.Column("started", Millis),
+    sa.Column("ended", Millis),
+    sa.Column("doubt_due", Millis),  # when the deliveries in doubt are decided
+    sa.Column("doubled", sa.Boolean, nullable=False, server_default=sa.false()),  # sent again out of doubt
+    sa.Index("ix_batch_alert_id", "alert_id"),
+    sa.Index("ix_batch_rule_id", "rule_id"),
+    sa.Index(
+        "ix_batch_owed",
+        "lane",
+        "due",
+        sqlite_where=sa.text("state IN ('planned', 'deferred')"),
+        postgresql_where=sa.text("state IN ('planned', 'deferred')"),
+    ),
+    sa.Index(
+        "ix_batch_sending",
+        "lease",
+        sqlite_where=sa.text("state = 'sending'"),
+        postgresql_where=sa.text("state = 'sending'"),
+    ),
+    sa.Index(
+        "ix_batch_doubt",
+        "doubt_due",
+        sqlite_where=sa.text("doubt_due IS NOT NULL"),
+        postgresql_where=sa.text("doubt_due IS NOT NULL"),
+    ),
+)
+
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("batch_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("alert_id", Id, nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("region", sa.Text, nullable=False),
+    sa.Column("target_id", Id, nullable=False),
+    sa.Column("post_id", Id),
+    sa.Column("address", sa.LargeBinary, nullable=False),  # as it was when planned
+    sa.Column("synthetic", sa.Boolean, nullable=False),
+    sa.Column("state", sa.Text),  # NULL: as the batch
+    sa.Column("reason", sa.Text),
+    sa.UniqueConstraint("alert_id", "channel", "purpose", "address"),  # nobody is told twice
+    sa.Index(
+        "ix_delivery_in_doubt",
+        "address",
+        sqlite_where=sa.text("state = 'in_doubt'"),
+        postgresql_where=sa.text("state = 'in_doubt'"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+receipt = sa.Table(
+    "receipt",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("batch_id", Id, nullable=False),
+    sa.Column("first_seq", sa.Integer, nullable=False),  # one receipt may speak for a run of deliveries
+    sa.Column("last_seq", sa.Integer, nullable=False),
+    sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("origin", sa.Text, nullable=False),  # answer | report | sweep | gateway
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("peer", sa.Text, nullable=False),
+    sa.Column("ref", sa.Text, nullable=False),
+    sa.Column("at", Millis),  # when the far end says it happened
+    sa.Column("recorded", Millis, nullable=False),
+    sa.Index("ix_receipt_batch_id", "batch_id"),
+    sa.Index(
+        "ix_receipt_ref",
+        "peer",
+        "ref",
+        sqlite_where=sa.text("origin = 'answer' AND ref <> ''"),
+        postgresql_where=sa.text("origin = 'answer' AND ref <> ''"),
+    ),
+)
+
+chain = sa.Table(
+    "chain",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),  # "house", or "alert:17"
+    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+)
+
+entry = sa.Table(
+    "entry",
+    metadata,
+    sa.Column("chain", sa.Text, primary_key=True),
+    sa.Column("n", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", Millis, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),  # canonical JSON
+    sa.Column("previous", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+)
+
+inbox = sa.Table(
+    "inbox",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("peer", sa.Text, nullable=False),
+    sa.Column("received", Millis, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("headers", sa.Text, nullable=False),  # JSON, the few a provider signs with
+    sa.Column("body", sa.LargeBinary, nullable=False),  # sealed: it holds numbers
+    sa.Column("state", sa.Text, nullable=False),  # kept | worked | bad
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("worked", Millis),
+    sa.Index("ix_inbox_kept", "id", sqlite_where=sa.text("state = 'kept'"), postgresql_where=sa.text("state = 'kept'")),
+)
+
+report = sa.Table(  # what a provider said of something that we do not know (yet)
+    "report",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("inbox_id", Id, nullable=False),
+    sa.Column("peer", sa.Text, nullable=False),
+    sa.Column("ref", sa.Text, nullable=False),
+    sa.Column("address", sa.LargeBinary, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("at", Millis),
+    sa.Column("submitted", Millis),
+    sa.Column("keep_until", Millis, nullable=False),
+    sa.Index("ix_report_peer_ref", "peer", "ref"),
+    sa.Index("ix_report_peer_address", "peer", "address"),
+)
+
+person = sa.Table(
+    "person",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False, unique=True),  # person_id of the roster
+    sa.Column("name", sa.LargeBinary, nullable=False),  # sealed
+    sa.Column("synthetic", sa.Boolean, nullable=False),
+    sa.Column("test", sa.Boolean, nullable=False),
+)
+
+post = sa.Table(
+    "post",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("person_id", Id, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("region", sa.Text, nullable=False),
+    sa.Column("rank", sa.Text, nullable=False),
+    sa.UniqueConstraint("person_id", "role", "region"),
+    sa.Index("ix_post_role_region_id", "role", "region", "id"),
+)
+
+target = sa.Table(
+    "target",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("audience", sa.Text, nullable=False),  # post | resident | place
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("region", sa.Text, nullable=False),  # "" for a person's: their posts have regions
+    sa.Column("person_id", Id),
+    sa.Column("address", sa.LargeBinary, nullable=False),
+    sa.Column("synthetic", sa.Boolean, nullable=False),
+    sa.Column("test", sa.Boolean, nullable=False),
+    sa.Index("ix_target_person_id_channel", "person_id", "channel"),
+    sa.Index("ix_target_audience_channel_region_id", "audience", "channel", "region", "id"),
+)
+
+operator = sa.Table(
+    "operator",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("roles", sa.Text, nullable=False),  # JSON list
+    sa.Column("pin", sa.Text, nullable=False),  # scrypt, salted
+    sa.Column("added", Millis, nullable=False),
+    sa.Column("disabled", Millis),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("locked_until", Millis),
+)
+
+book = sa.Table(  # plans, regions and roles as imported; the newest of a kind is in force
+    "book",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("files", sa.Text, nullable=False),  # JSON: file name → text
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("imported", Millis, nullable=False),
+    sa.Column("imported_by", sa.Text, nullable=False),
+)
+
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("until", Millis, nullable=False),  # by the database's clock
+    sa.Column("fence", sa.Integer, nullable=False),
+)
+
+breaker = sa.Table(
+    "breaker",
+    metadata,
+    sa.Column("peer", sa.Text, primary_key=True),
+    sa.Column("failures", sa.Integer, nullable=False),  # in a row
+    sa.Column("open_until", Millis, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("since", Millis, nullable=False),
+)
+
+callout = sa.Table(
+    "callout",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("alert_id", Id, nullable=False),
+    sa.Column("duty", sa.Text, nullable=False),  # release: somebody must approve; acknowledge: a post must answer
+    sa.Column("region", sa.Text, nullable=False),
+    sa.Column("post_id", Id),
+    sa.Column("state", sa.Text, nullable=False),  # open | answered | closed
+    sa.Column("step", sa.Text, nullable=False),
+    sa.Column("opened", Millis, nullable=False),
+    sa.Column("due", Millis, nullable=False),  # an answer is owed until then
+    sa.Column("next_step", Millis),  # when the next step starts
+    sa.Column("answered", Millis),
+    sa.Column("answered_by", sa.Text, nullable=False, server_default=""),
+    sa.Column("how", sa.Text, nullable=False, server_default=""),
+    sa.Index("ix_callout_alert_id", "alert_id"),
+    sa.Index(
+        "ix_callout_open",
+        "next_step",
+        sqlite_where=sa.text("state = 'open'"),
+        postgresql_where=sa.text("state = 'open'"),
+    ),
+)
+
+EVIDENCE = ("entry", "receipt", "wording", "alert_raw", "refused")  # only ever inserted into

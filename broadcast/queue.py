@@ -1,0 +1,100 @@
+"""The doorbell. The only file that knows Dramatiq.
+
+A message says "these batches may be due"; it may be lost, doubled or late without harm, because the ledger knows what is
+owed and the sweep rings again. So everything of Dramatiq's that keeps or repeats messages (Retries, AgeLimit, delays, dead
+letters) is left out: each of them was seen to lose messages.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import dramatiq
+import redis
+from dramatiq.brokers.redis import RedisBroker
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .errors import BroadcastError
+
+log = logging.getLogger("broadcast")
+
+LANES = ("alarm", "bulk", "drill")
+RING_SECONDS = 1.0  # the doorbell must never hold up a submit
+QUIET = 5.0  # seconds between two complaints about the same Redis
+
+# With the defaults a killed worker's message came back after minutes, with these within 6 s, at no cost.
+_MAINTENANCE = {"maintenance_chance": 1_000_000, "heartbeat_timeout": 5_000}
+
+
+def connect(url: str, seconds: float = RING_SECONDS) -> redis.Redis:
+    """A client that fails at once instead of trying again: what could not be rung is rung by the sweep."""
+    return redis.Redis.from_url(
+        url, socket_connect_timeout=seconds, socket_timeout=seconds, retry=Retry(NoBackoff(), 0), health_check_interval=0
+    )
+
+
+def make_broker(client: redis.Redis) -> RedisBroker:
+    """A broker with the three lanes and no middleware."""
+    broker = RedisBroker(client=client, middleware=[], namespace="broadcast", **_MAINTENANCE)
+    for lane in LANES:
+        broker.declare_queue(lane)
+    return broker
+
+
+class Doorbell:
+    """Rings workers by batch id."""
+
+    def __init__(self, broker: dramatiq.Broker, client: redis.Redis | None = None) -> None:
+        self._broker, self._client = broker, client
+        self._complained = 0.0
+
+    def ring(self, lanes: Mapping[str, Sequence[int]]) -> bool:
+        """One message for each batch, so that free threads share them. False when nobody could be rung; never raises."""
+        try:
+            for lane in LANES:  # alarm first
+                for batch_id in lanes.get(lane, ()):
+                    self._broker.enqueue(_message(lane, batch_id))
+        except (redis.RedisError, dramatiq.errors.ConnectionError) as error:
+            self._complain(type(error).__name__)
+            return False
+        return True
+
+    def answers(self) -> bool:
+        """Whether somebody would hear the bell."""
+        try:
+            return self._client is None or bool(self._client.ping())
+        except redis.RedisError:
+            return False
+
+    def _complain(self, what: str) -> None:
+        if time.monotonic() - self._complained > QUIET:
+            self._complained = time.monotonic()
+            log.warning("the bell cannot be rung (%s): nothing is lost, the sweep rings again", what)
+
+
+def _message(lane: str, batch_id: int) -> dramatiq.Message:
+    return dramatiq.Message(queue_name=lane, actor_name=_actor(lane), args=(batch_id,), kwargs={}, options={})
+
+
+def _actor(lane: str) -> str:
+    return f"deliver_{lane}"
+
+
+def declare(broker: dramatiq.Broker, deliver: Callable[[int], None]) -> None:
+    """Declares the actor of each lane on a worker's broker."""
+    for lane in LANES:
+        dramatiq.actor(_answering(deliver), actor_name=_actor(lane), queue_name=lane, broker=broker)
+
+
+def _answering(deliver: Callable[[int], None]) -> Callable[[int], None]:
+    def answer(batch_id: int) -> None:
+        try:
+            deliver(batch_id)
+        except BroadcastError as error:
+            # The batch is still owed, or its lease will run out: the ledger needs no message to remember it.
+            log.error("batch %s: %s", batch_id, error)
+
+    return answer

@@ -1,0 +1,73 @@
+"""Phone numbers: E.164 inside, masked outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import phonenumbers
+from phonenumbers import PhoneNumberFormat, PhoneNumberType
+
+UNASSIGNED = ("154", "194")  # no operator has them: used for synthetic numbers (docs of libphonenumber 9.0: possible, not valid)
+_HOME = "CN"
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """A number that can exist. The repr shows it masked only."""
+
+    e164: str = field(repr=False)
+    valid: bool  # an operator is known for it
+    landline: bool
+
+    @property
+    def masked(self) -> str:
+        """138****0002."""
+        return mask(self.e164)
+
+    @property
+    def is_test_range(self) -> bool:
+        """True for the prefixes that synthetic numbers use."""
+        return self.e164.startswith(tuple(f"+86{prefix}" for prefix in UNASSIGNED))
+
+
+def parse_phone(text: str) -> Phone | None:
+    """A number as a person writes it (Chinese, or international with +); None when no such number can exist."""
+    digits = text.removeprefix("+86").replace(" ", "").replace("-", "")
+    if len(digits) == 11 and digits.isascii() and digits.isdigit() and digits[0] == "1":
+        valid, plain = _judge_mobile(digits[:_DECIDING])
+        if plain:
+            return Phone(f"+86{digits}", valid, landline=False)
+    return _parse(text)
+
+
+def mask(phone: str) -> str:
+    """138****0002: enough to recognise one's own number, not enough to call it. "" stays ""."""
+    shown = phone.removeprefix("+86")
+    if len(shown) < 8:
+        return "****" if shown else ""
+    return f"{shown[:3]}****{shown[-4:]}"
+
+
+# Chinese mobile ranges are told apart by their first four or five digits (1740[0-5] is the longest in libphonenumber's metadata).
+_DECIDING = 7
+
+
+@lru_cache(maxsize=4096)
+def _judge_mobile(prefix: str) -> tuple[bool, bool]:
+    """Validity of all 11-digit numbers with this prefix, and whether they mean +86 and themselves. A roster has half a million."""
+    sample = prefix + "0" * (11 - len(prefix))
+    phone = _parse(sample)
+    return (phone.valid, phone.e164 == f"+86{sample}") if phone and not phone.landline else (False, False)
+
+
+def _parse(text: str) -> Phone | None:
+    try:
+        number = phonenumbers.parse(text, _HOME)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(number):
+        return None
+    landline = phonenumbers.number_type(number) == PhoneNumberType.FIXED_LINE
+    e164 = phonenumbers.format_number(number, PhoneNumberFormat.E164)
+    return Phone(e164, phonenumbers.is_valid_number(number), landline)
