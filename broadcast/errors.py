@@ -1,17 +1,17 @@
 """What can go wrong, drawn as a tree. The class says what to do next; errors carry strings and numbers, never models.
 
-    BroadcastError
-    ├── Refused                 what came in is not acceptable; correct it and try again
-    │   ├── InvalidAlert        a warning (also a ValueError)
-    │   ├── InvalidFiles        plans, rosters, regions, settings: a list of problems by file and line (also a ValueError)
-    │   └── NotAllowed          this operator may not do this
-    ├── NotFound                no such alert, region, post … (also a LookupError)
-    ├── LedgerUnavailable       the database is locked, full, unreachable: nothing was recorded
-    └── ChannelError            no answer of a channel (an answer, also a refusal, is a value: a Receipt)
-        ├── Unavailable         certainly nothing left: may be tried again
-        ├── InDoubt             something may have left: never repeated blindly
-        ├── Unsupported         this channel cannot do this at all
-        └── Misconfigured       it is about us (credentials, contract): stop and call the operator, reject nobody
+BroadcastError
+├── Refused                 what came in is not acceptable; correct it and try again
+│   ├── InvalidAlert        a warning (also a ValueError)
+│   ├── InvalidFiles        plans, rosters, regions, settings: a list of problems by file and line (also a ValueError)
+│   └── NotAllowed          this operator may not do this
+├── NotFound                no such alert, region, post … (also a LookupError)
+├── LedgerUnavailable       the database is locked, full, unreachable: nothing was recorded
+└── ChannelError            no answer of a channel (an answer, also a refusal, is a value: a Receipt)
+    ├── Unavailable         certainly nothing left: may be tried again
+    ├── InDoubt             something may have left: never repeated blindly
+    ├── Unsupported         this channel cannot do this at all
+    └── Misconfigured       it is about us (credentials, contract): stop and call the operator, reject nobody
 """
 
 from __future__ import annotations

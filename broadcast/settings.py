@@ -147,7 +147,9 @@ def load(home: Path | None = None) -> Settings:
     embedded = environment.redis_url is None
     return Settings(
         home=folder,
-        database_url=environment.database_url.get_secret_value() if environment.database_url else f"sqlite:///{folder / 'ledger.db'}",
+        database_url=environment.database_url.get_secret_value()
+        if environment.database_url
+        else f"sqlite:///{folder / 'ledger.db'}",
         redis_url=environment.redis_url.get_secret_value() if environment.redis_url else f"unix://{socket_of(folder)}",
         embedded=embedded,
         seal_key_file=environment.seal_key_file or folder / "seal.key",

@@ -43,7 +43,7 @@ def open_client(
         trust_env=False,  # the settings are the only reader of the environment
         timeout=httpx.Timeout(read_seconds, connect=connect_seconds, pool=connect_seconds),
         # Shorter than servers keep idle connections: one that they close as we write looks like a doubt and is none.
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=2.0, ),
+        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=2.0),
         headers={"Accept-Encoding": "identity"},  # a few bytes need no compression, and cannot unpack to a gigabyte
     )
 

@@ -166,7 +166,10 @@ class Gateway:
         """The frozen words that rules of the alert use."""
         with self.ledger.read() as tx:
             rows = questions.words(tx, alerts.find(tx, alert).id)
-        return [{k: row._mapping[k] for k in ("channel", "audience", "purpose", "language", "text", "units", "template")} for row in rows]
+        return [
+            {k: row._mapping[k] for k in ("channel", "audience", "purpose", "language", "text", "units", "template")}
+            for row in rows
+        ]
 
     def wait(self, alert: int | str, seconds: float, every: float = 0.1) -> bool:
         """Waits until nothing of the alert is owed or under way; False when the time ran out first."""
@@ -223,7 +226,9 @@ class Gateway:
         """Adds an operator or gives one new roles and a new PIN (hashed with scrypt). Raises NotAllowed."""
         unknown = [role for role in roles if role not in self.house.books.roles]
         if unknown:
-            raise NotAllowed(f"no role {unknown[0]!r}; roles are in roles.csv, e.g. DUTY_OFFICER, SHIFT_LEAD, DUTY_LEADER, NEWS_CENTRE")
+            raise NotAllowed(
+                f"no role {unknown[0]!r}; roles are in roles.csv, e.g. DUTY_OFFICER, SHIFT_LEAD, DUTY_LEADER, NEWS_CENTRE"
+            )
         with self.ledger.write() as tx:
             operators.add(tx, name, list(roles), pin, self.house.now(), who)
 

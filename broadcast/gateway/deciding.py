@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import wording
-from ..alert import Alert, RegionCode, Status
+from ..alert import Alert, Level, MsgType, RegionCode, Status
 from ..channels.base import Capabilities, Purpose
+from ..ledger import alerts
 from ..tiers.area import Coverage, cover
 from ..tiers.plan import Audience, Disposition, Lane, Owed
 from ..tiers.regions import Regions
 from ..wording import Words
 from .house import House, Source
 
+PLACE_CHANNELS = ("speaker", "feed")  # their targets are places, not people
 RELEASE_CHANNELS = ("voice", "sms", "zwdd")  # the means at hand to reach who must approve
 
 
@@ -57,7 +59,8 @@ def decide(house: House, alert: Alert, source: Source, *, only: str | None = Non
         alert, coverage, regions, source=source.name, now=house.clock(), public_drills=house.county.public_drills
     )
     rules = tuple(_rules(house, alert, owed, only))
-    words = tuple(_words(house, alert, coverage, regions, owed, rules))
+    task = _Wording(house, alert, coverage, regions, owed, _before(house, alert))
+    words = tuple(task.compose(*wanted) for wanted in _wanted(house, alert, owed, rules))
     return Draft(alert, source, coverage, owed, rules, words)
 
 
@@ -139,37 +142,58 @@ def batch_size(capabilities: Capabilities, lane: Lane) -> int:
     return min(capabilities.per_call, 200 if lane is not Lane.BULK else 1000)
 
 
-def _words(
-    house: House, alert: Alert, coverage: Coverage, regions: Regions, owed: Owed, rules: Sequence[Mapping[str, Any]]
-) -> Iterator[Words]:
-    wanted = {(r["channel"], r["audience"], r["purpose"]): None for r in rules}
-    if owed.disposition is not Disposition.RECORD and alert.msg_type in ("Update", "Cancel"):
+def _wanted(house: House, alert: Alert, owed: Owed, rules: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """(channel, audience, purpose) of all words that this alert may need."""
+    wanted = dict.fromkeys((r["channel"], r["audience"], r["purpose"]) for r in rules)
+    if owed.disposition is not Disposition.RECORD and alert.msg_type in (MsgType.UPDATE, MsgType.CANCEL):
         wanted |= dict.fromkeys(_of_the_event(house, alert))
-    for channel, audience, purpose in wanted:
-        yield compose(house, alert, coverage, regions, owed, channel=channel, audience=audience, purpose=purpose)
+    return iter(wanted)
 
 
 def _of_the_event(house: House, alert: Alert) -> Iterator[tuple[str, str, str]]:
     """Words for those whom the event reached before, by any channel that there is."""
     for channel, far_end in house.far_ends.items():
-        for audience in ("place",) if channel in ("speaker", "feed") else ("post", "resident"):
-            if channel not in ("voice", "feed"):  # stand-downs never use voice
+        for audience in ("place",) if channel in PLACE_CHANNELS else ("post", "resident"):
+            if channel != "voice":  # stand-downs never use voice (channels.md)
                 yield channel, audience, str(Purpose.STAND_DOWN)
-            if channel == "feed":
-                yield channel, audience, str(Purpose.STAND_DOWN)
-            if far_end.capabilities.can_stop and channel == "speaker":
+            if channel == "speaker" and far_end.capabilities.can_stop:
                 yield channel, audience, str(Purpose.STOP)
             if not alert.is_stand_down:
                 yield channel, audience, str(Purpose.ALARM)
 
 
-def compose(
-    house: House, alert: Alert, coverage: Coverage, regions: Regions, owed: Owed, *, channel: str, audience: str, purpose: str
-) -> Words:
-    """The words for one channel, audience and purpose. Raises InvalidFiles for a broken template."""
-    info = alert.info
-    return wording.compose(
-        alert, coverage, regions, channel=channel, audience=Audience(audience), purpose=Purpose(purpose),
-        capabilities=house.far_ends[channel].capabilities, signature=house.county.signature,
-        event=info.event if info else "", level=owed.level, hazard=owed.plan, templates=house.templates,
-    )  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The newest earlier alert of the event, for "from yellow to orange" and for a bare Cancel that names nothing."""
+
+    event: str = ""
+    level: Level | None = None
+
+
+def _before(house: House, alert: Alert) -> _Before:
+    with house.ledger.read() as tx:
+        row = alerts.last_of_event(tx, alert.event_key, int(alert.sent.timestamp() * 1000))
+    return _Before(row.event, Level(row.level) if row.level else None) if row is not None else _Before()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wording:
+    """What all words of one alert have in common."""
+
+    house: House
+    alert: Alert
+    coverage: Coverage
+    regions: Regions
+    owed: Owed
+    before: _Before
+
+    def compose(self, channel: str, audience: str, purpose: str) -> Words:
+        """The words for one channel, audience and purpose. Raises InvalidFiles for a broken template."""
+        info = self.alert.info
+        return wording.compose(
+            self.alert, self.coverage, self.regions, channel=channel, audience=audience, purpose=Purpose(purpose),
+            capabilities=self.house.far_ends[channel].capabilities, signature=self.house.county.signature,
+            event=(info.event if info else "") or self.before.event, level=self.owed.level or self.before.level,
+            refers=str(self.before.level or "") if self.alert.msg_type is MsgType.UPDATE else "",
+            hazard=self.owed.plan, templates=self.house.templates,
+        )  # fmt: skip

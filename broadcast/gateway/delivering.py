@@ -67,7 +67,14 @@ def _deliver(house: House, far_end: FarEnd, batch_id: int) -> None:
             sending.nothing_left(tx, row, house.now())
             return
         held = sending.claim(
-            house.ledger.database, tx, row, pieces, peer=far_end.peer.name, holder=house.holder, per_call=per_call, now=house.now()
+            house.ledger.database,
+            tx,
+            row,
+            pieces,
+            peer=far_end.peer.name,
+            holder=house.holder,
+            per_call=per_call,
+            now=house.now(),
         )
     if held is not None:
         with _Renewal(house, held):
@@ -98,8 +105,14 @@ def _by_kind(far_end: FarEnd, pieces: Sequence[Piece]) -> tuple[list[Piece], lis
 
 
 def _refusals(far_end: FarEnd, pieces: Sequence[Piece]) -> Run:
-    why = "a real target is not told by a simulated peer" if far_end.peer.simulated else "a synthetic target is not told by a live peer"
-    return Run(tuple(p.seq for p in pieces), tuple(Receipt(State.REJECTED, code="wrong-kind-of-peer", detail=why) for _ in pieces))
+    why = (
+        "a real target is not told by a simulated peer"
+        if far_end.peer.simulated
+        else "a synthetic target is not told by a live peer"
+    )
+    return Run(
+        tuple(p.seq for p in pieces), tuple(Receipt(State.REJECTED, code="wrong-kind-of-peer", detail=why) for _ in pieces)
+    )
 
 
 def _call(house: House, far_end: FarEnd, held: Held, facts: Facts, pieces: Sequence[Piece]) -> Sequence[Receipt] | None:
@@ -214,4 +227,3 @@ class _Renewal:
                     return
             except BroadcastError as error:
                 log.warning("batch %s: its lease could not be renewed: %s", self._held.batch_id, error)
-

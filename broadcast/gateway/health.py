@@ -53,7 +53,9 @@ def _of_the_ledger(house: House, tx: Transaction) -> Iterator[Check]:
     held = leases.held(tx, house.ledger.database)
     for name in ("sweep", "planner"):
         alive = held.get(name, False)
-        yield Check(name, "green" if alive else "red", "runs" if alive else "nobody does it: start `broadcast up` or `broadcast worker`")
+        yield Check(
+            name, "green" if alive else "red", "runs" if alive else "nobody does it: start `broadcast up` or `broadcast worker`"
+        )
     yield from _of_the_backlog(questions.backlog(tx, now))
     broken = leases.open_breakers(tx, now)
     for row in broken:
@@ -76,7 +78,11 @@ def _of_the_backlog(backlog: questions.Backlog) -> Iterator[Check]:
     yield Check("approvals", "red" if overdue else "green", text)
     doubts = f"{backlog.in_doubt} deliveries in doubt, {backlog.unmatched} reports match nothing yet"
     yield Check("doubts", "yellow" if backlog.in_doubt else "green", doubts)
-    review = f"{backlog.to_review} alerts released by one person alone are to be reviewed" if backlog.to_review else "nothing to review"
+    review = (
+        f"{backlog.to_review} alerts released by one person alone are to be reviewed"
+        if backlog.to_review
+        else "nothing to review"
+    )
     yield Check("review", "yellow" if backlog.to_review else "green", review)
 
 

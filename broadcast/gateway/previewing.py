@@ -111,7 +111,9 @@ def _posts(house: House, tx: Transaction, draft: Draft, regions: list[str]) -> t
             continue
         for post in fanout.holders(tx, _like(row), _inside(draft, row, regions)):
             channels = (*(found[post.id].channels if post.id in found else ()), row["channel"])
-            found[post.id] = PreviewPost(post.region, tree[post.region].name, post.role, post.rank, tuple(dict.fromkeys(channels)))
+            found[post.id] = PreviewPost(
+                post.region, tree[post.region].name, post.role, post.rank, tuple(dict.fromkeys(channels))
+            )
     return tuple(sorted(found.values(), key=lambda p: (p.region, p.role, p.rank)))
 
 

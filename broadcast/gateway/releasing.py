@@ -38,10 +38,14 @@ def allowed(tx: Transaction, row: Row, operator: Operator, alone: str) -> set[st
     if alone:
         return _alone(row, operator, needs)
     if row.drafted_by == operator.name:
-        raise NotAllowed(f"{operator.name} drafted it: a second person approves (1+1+X), or use --alone with a reason on a red alert")
+        raise NotAllowed(
+            f"{operator.name} drafted it: a second person approves (1+1+X), or use --alone with a reason on a red alert"
+        )
     roles = needs & operator.roles
     if not roles:
-        raise NotAllowed(f"approving needs {' or '.join(sorted(needs))}; {operator.name} holds {', '.join(sorted(operator.roles)) or 'none'}")
+        raise NotAllowed(
+            f"approving needs {' or '.join(sorted(needs))}; {operator.name} holds {', '.join(sorted(operator.roles)) or 'none'}"
+        )
     return set(roles)
 
 

@@ -103,7 +103,11 @@ def _new(draft: Draft, state: AlertState, reason: str, who: str, now: int) -> Ne
         "understood": chain.canonical(draft.understood), "to_review": False,
     }  # fmt: skip
     return NewAlert(
-        values, alert.raw, {} if recorded else _regions(draft), () if recorded else word_rows(draft), () if recorded else draft.rules
+        values,
+        alert.raw,
+        {} if recorded else _regions(draft),
+        () if recorded else word_rows(draft),
+        () if recorded else draft.rules,
     )
 
 

@@ -68,7 +68,9 @@ def _take_back(house: House) -> int:
                 continue
             decide = now + (far_end.capabilities.doubt_seconds if far_end else 300) * 1000
             seqs = sending.started(tx, row)
-            sending.doubt(tx, row.id, row.fence, seqs, "its worker died in the middle of the call", decide=decide, rest_due=now, now=now)
+            sending.doubt(
+                tx, row.id, row.fence, seqs, "its worker died in the middle of the call", decide=decide, rest_due=now, now=now
+            )
         log.warning("batch %s: its worker died; %s deliveries in doubt", row.id, len(seqs))
     return len(expired)
 

@@ -287,4 +287,6 @@ def _geocodes(node: Node, repairs: Repairs, form: Form) -> tuple[Geocode, ...]:
         scheme, equals, value = child.text.partition("=")
         codes = values.code_list(value if equals else scheme)
         found += [Geocode(one, scheme.strip() if equals else "") for one in codes]
+    if len(found) > values.MOST_CODES:
+        raise InvalidAlert("geocode", "", f"more than {values.MOST_CODES:,} codes in one area", node.line)
     return tuple(dict.fromkeys(found))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import InvalidAlert
 from . import cap
-from .node import Node, Repairs
+from .node import Node, Repairs, one_line
 
 PLURALS = {
     "infos": "info",
@@ -69,7 +69,9 @@ def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise InvalidAlert(_speakable(name)[:60], "", "given twice in one object: nobody can know which one is meant")
+            raise InvalidAlert(
+                one_line(_speakable(name))[:60], "", "given twice in one object: nobody can know which one is meant"
+            )
         found[name] = value
     return found
 
@@ -132,7 +134,7 @@ def _plain(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str):
-        raise InvalidAlert(_speakable(name)[:60], "", "must be a text")
+        raise InvalidAlert(one_line(_speakable(name))[:60], "", "must be a text")
     return value
 
 

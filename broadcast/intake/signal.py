@@ -82,7 +82,7 @@ def _highest(texts: Iterable[str], conditions: bool) -> Signal:
 def _steps(text: str, conditions: bool) -> Iterable[Signal]:
     for sentence in _SENTENCE.split("".join(text.translate(_QUOTES).split())):
         for found in _STEP.finditer(sentence):
-            before, after = sentence[max(0, found.start() - 80) : found.start()], sentence[found.end() :][:20]
+            before, after = sentence[max(0, found.start() - 80) : found.start()], sentence[found.end() : found.end() + 20]
             if _DENIED.search(before[-12:]) or _LIFTED.search(before[-24:]) or _LEFT_BEHIND.match(after):
                 continue
             if conditions and (_AWAITED.search(before) or _conditional(before)):

@@ -19,6 +19,8 @@ CHINA = timezone(timedelta(hours=8))  # Asia/Shanghai; a fixed offset, so that n
 YEARS = range(1970, 2201)
 LONGEST_NAME = 255  # identifier and sender are keys in the ledger
 MOST_REFERENCES = 1_000
+MOST_CODES = 20_000  # geocodes of one area; the whole county has 191 regions
+SMALLEST = 1e-10  # square degrees, about a square metre: less is a line that rounding bent
 MOST_POINTS = 10_000  # of all polygons of an alert; real ones have some hundreds, and checking grows with the square
 HALF_EARTH_KM = 20_038.0  # no circle on the Earth is larger
 
@@ -43,7 +45,7 @@ _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)([T ])(\d\d):(\d\d)(:\d\d)?([.,]\d{1,9})?\s?(Z|[+-]\d\d:?\d\d)?",
     re.ASCII,
 )
-_NUMBER = re.compile(r"[+-]?\d{1,9}(?:\.\d{0,40})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?\d{1,9}(?:\.\d{0,400})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 _SPACED_TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d)", re.ASCII)
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -169,9 +171,10 @@ def severity(node: Node, headline: str, repairs: Repairs) -> Severity:
 def references(text: str, repairs: Repairs, line: int | None) -> tuple[Reference, ...]:
     """CAP's list of sender,identifier,sent. Comma-joined lists and bare identifiers are understood and recorded."""
     plain = _SPACED_TIME.sub(r"\1T\2", one_line(text))
-    parts = [token.split(",") for token in plain.split()]
-    if len(parts) > MOST_REFERENCES:
+    tokens = plain.split()
+    if len(tokens) > 3 * MOST_REFERENCES:
         raise InvalidAlert("references", text, f"more than {MOST_REFERENCES:,} messages", line)
+    parts = [token.split(",") for token in tokens]
     if not all(len(part) <= 3 and all(part[:2]) for part in parts):
         parts = _comma_joined(plain, line)
         repairs.note("references", text, "a comma-joined list")
@@ -257,7 +260,7 @@ def _check_shape(points: list[tuple[float, float]], text: str, line: int | None)
     shape = Shape([(longitude, latitude) for latitude, longitude in points])
     if not shape.is_valid:
         raise InvalidAlert("polygon", text, f"crosses or touches itself: {explain_validity(shape)[:80]}", line)
-    if not shape.area:
+    if shape.area < SMALLEST:
         raise InvalidAlert("polygon", text, "encloses nothing", line)
 
 

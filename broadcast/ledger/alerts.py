@@ -158,6 +158,16 @@ def find(tx: sa.Connection, wanted: int | str) -> sa.Row:
     return rows[0]
 
 
+def last_of_event(tx: sa.Connection, event_key: str, before: int) -> sa.Row | None:
+    """The newest alert of the event that was sent before `before` and is not only recorded."""
+    return tx.execute(
+        sa.select(alert)
+        .where(alert.c.event_key == event_key, alert.c.sent < before, alert.c.state != AlertState.RECORDED)
+        .order_by(alert.c.sent.desc(), alert.c.id.desc())
+        .limit(1)
+    ).first()
+
+
 def newer(tx: sa.Connection, event_key: str, sent: int) -> int | None:
     """An alert of the event that was sent later and is already here: an older message must not take over from it."""
     return tx.execute(
@@ -198,7 +208,9 @@ def let_go(tx: sa.Connection, alert_id: int, roles: set[str], who: str, now: int
     if free:
         tx.execute(rule.update().where(rule.c.id.in_(free)).values(state="owed"))
     body = {"roles": sorted(roles), "rules": len(free), "still_held": len(held) - len(free)}
-    chain.append(tx, chain.of_alert(alert_id), "alert.approved_alone" if alone else "alert.approved", now, body | {"reason": alone}, who)
+    chain.append(
+        tx, chain.of_alert(alert_id), "alert.approved_alone" if alone else "alert.approved", now, body | {"reason": alone}, who
+    )
     tx.execute(alert.update().where(alert.c.id == alert_id).values(released_by=who, to_review=bool(alone)))
     if row.state in (AlertState.WAITING, AlertState.UNDECIDED):
         activate(tx, alert_id, now)

@@ -12,7 +12,14 @@ def open_release(tx: sa.Connection, alert_id: int, region: str, *, due: int, nex
     """Somebody must approve this alert until `due`; the principals have been told with it."""
     tx.execute(
         callout.insert().values(
-            alert_id=alert_id, duty="release", region=region, state="open", step="principals", opened=now, due=due, next_step=next_step
+            alert_id=alert_id,
+            duty="release",
+            region=region,
+            state="open",
+            step="principals",
+            opened=now,
+            due=due,
+            next_step=next_step,
         )
     )
     chain.append(tx, chain.of_alert(alert_id), "duty.opened", now, {"duty": "release", "due": due})

@@ -48,7 +48,7 @@ def plan_slice(tx: sa.Connection, row: sa.Row, now: int) -> Slice:
     if row.selection in OF_THE_EVENT:
         return _event_slice(tx, row, now)
     keys = _keys(row, _in_alert(row.alert_id, row.first))
-    upper = _end_of_slice(tx, keys, row)
+    upper = _end_of_slice(tx, keys)
     if upper is None:
         _finish(tx, row, now)
         return Slice(None, row.lane, 0, False)
@@ -169,7 +169,7 @@ def _chosen(row, inside):  # type: ignore[no-untyped-def]
     return target.c.region, target.c.id, chosen
 
 
-def _end_of_slice(tx: sa.Connection, keys: sa.Select, row: sa.Row) -> tuple[str, int] | None:
+def _end_of_slice(tx: sa.Connection, keys: sa.Select) -> tuple[str, int] | None:
     piece = keys.subquery()
     last = tx.execute(sa.select(piece.c.region, piece.c.key).order_by(piece.c.region.desc(), piece.c.key.desc()).limit(1)).first()
     return None if last is None else (last.region, last.key)

@@ -500,7 +500,9 @@ def roots(row: sa.Row) -> tuple[str, ...]:
 def has_upkeep(tx: sa.Connection, now: int, every: int) -> bool:
     """True when something is to be rung or a doubt to be decided: a look costs no lock, a write does."""
     due = sa.select(batch.c.id).where(
-        batch.c.state.in_((State.PLANNED, State.DEFERRED)), batch.c.due <= now, sa.or_(batch.c.rung.is_(None), batch.c.rung <= now - every)
+        batch.c.state.in_((State.PLANNED, State.DEFERRED)),
+        batch.c.due <= now,
+        sa.or_(batch.c.rung.is_(None), batch.c.rung <= now - every),
     )
     doubts = sa.select(batch.c.id).where(batch.c.doubt_due <= now)
     return any(tx.execute(statement.limit(1)).first() is not None for statement in (due, doubts))

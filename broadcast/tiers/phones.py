@@ -55,7 +55,7 @@ _DECIDING = 7
 
 @lru_cache(maxsize=4096)
 def _judge_mobile(prefix: str) -> tuple[bool, bool]:
-    """Validity of all 11-digit numbers with this prefix, and whether they mean +86 and themselves. A roster has half a million."""
+    """Whether all 11-digit numbers with this prefix are valid, and mean +86 and themselves. A roster has half a million."""
     sample = prefix + "0" * (11 - len(prefix))
     phone = _parse(sample)
     return (phone.valid, phone.e164 == f"+86{sample}") if phone and not phone.landline else (False, False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from ..errors import InvalidFiles, Problem
 
 # What a spreadsheet makes of a long number: 1.54E+10, or 15400000001.0. The digits are lost or about to be.
 _DAMAGED = re.compile(r"\d+([.,]\d+)?E\+?\d+|\d{6,}[.,]0+", re.IGNORECASE)
+
+Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +30,24 @@ class Row:
         return self.cells.get(column, "")
 
 
+_LISTED_PER_FILE = 1000  # a file of half a million lines may be wrong in each
+
+
 class Notes:
     """The problems found so far in a set of files; `check` raises when one of them is an error."""
 
     def __init__(self) -> None:
         self._problems: list[Problem] = []
+        self._found: Counter[str] = Counter()  # by file
+        self._failed = False
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """All of them, by file and line."""
-        return tuple(sorted(self._problems, key=lambda problem: (problem.file, problem.line)))
+        """By file and line; of a file with very many the first thousand, and how many more."""
+        listed = sorted(self._problems, key=lambda problem: (problem.file, problem.line))
+        more = [(file, n - _LISTED_PER_FILE) for file, n in sorted(self._found.items()) if n > _LISTED_PER_FILE]
+        severity: Severity = "error" if self._failed else "warning"
+        return (*listed, *(Problem(file, 0, severity, f"and {n} more problems in this file") for file, n in more))
 
     def error(self, where: Row | str, message: str, line: int = 0) -> None:
         """Notes what makes the files unusable."""
@@ -48,12 +59,15 @@ class Notes:
 
     def check(self) -> None:
         """Raises InvalidFiles with every problem when there is an error among them."""
-        if any(problem.severity == "error" for problem in self._problems):
+        if self._failed:
             raise InvalidFiles(self.problems)
 
-    def _add(self, severity: Literal["error", "warning"], where: Row | str, message: str, line: int) -> None:
+    def _add(self, severity: Severity, where: Row | str, message: str, line: int) -> None:
         file, line = (where.file, where.line) if isinstance(where, Row) else (where, line)
-        self._problems.append(Problem(file, line, severity, message))
+        self._failed = self._failed or severity == "error"
+        self._found[file] += 1
+        if self._found[file] <= _LISTED_PER_FILE:
+            self._problems.append(Problem(file, line, severity, message))
 
 
 def decode(file: str, data: bytes) -> str:

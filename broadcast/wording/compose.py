@@ -152,9 +152,7 @@ class _Task:
 
     def words(self, text: str, template: str, notes: tuple[str, ...]) -> Words:
         language = self.language if f"/{self.language}/" in template else "zh"
-        return Words(
-            self.channel, self.audience, self.purpose, language, text, self.room.units(text), template, notes
-        )
+        return Words(self.channel, self.audience, self.purpose, language, text, self.room.units(text), template, notes)
 
 
 def _open(templates: Path | Sequence[Path]) -> Pages:
@@ -165,9 +163,7 @@ def _utf8_bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def _fields(
-    alert: Alert, purpose: Purpose, *, event: str, level: Level | None, refers: str, audience: str
-) -> dict[str, Any]:
+def _fields(alert: Alert, purpose: Purpose, *, event: str, level: Level | None, refers: str, audience: str) -> dict[str, Any]:
     """What a template may say. Nobody's name is among them: `issuer` is a unit."""
     info = alert.info
     level = level or (info.level if info else None)

@@ -188,7 +188,6 @@ def upgrade() -> None:
             "alert_id", "channel", "purpose", "address", name=op.f("uq_delivery_alert_id_channel_purpose_address")
         ),
         sqlite_with_rowid=False,
-        sqlite_with_rowid=False,
     )
     op.create_index(
         "ix_delivery_in_doubt",

