@@ -225,7 +225,7 @@ class Alert:
     def info(self) -> Info | None:
         """The info to work from: the Chinese one, else the first; None when there is none (a bare Cancel)."""
         chinese = [i for i in self.infos if i.language.lower().startswith("zh")]
-        return (chinese or list(self.infos) or [None])[0]
+        return next(iter(chinese or self.infos), None)
 
     @property
     def is_stand_down(self) -> bool:

@@ -38,7 +38,9 @@ def connect(url: str, seconds: float = RING_SECONDS) -> redis.Redis:
 
 def make_broker(client: redis.Redis) -> RedisBroker:
     """A broker with the three lanes and no middleware."""
-    broker = RedisBroker(client=client, middleware=[], namespace="broadcast", **_MAINTENANCE)
+    broker: RedisBroker = RedisBroker(  # type: ignore[no-untyped-call]  # dramatiq leaves it untyped
+        client=client, middleware=[], namespace="broadcast", **_MAINTENANCE
+    )
     for lane in LANES:
         broker.declare_queue(lane)
     return broker
@@ -75,7 +77,7 @@ class Doorbell:
             log.warning("the bell cannot be rung (%s): nothing is lost, the sweep rings again", what)
 
 
-def _message(lane: str, batch_id: int) -> dramatiq.Message:
+def _message(lane: str, batch_id: int) -> dramatiq.Message[None]:
     return dramatiq.Message(queue_name=lane, actor_name=_actor(lane), args=(batch_id,), kwargs={}, options={})
 
 
@@ -86,7 +88,7 @@ def _actor(lane: str) -> str:
 def declare(broker: dramatiq.Broker, deliver: Callable[[int], None]) -> None:
     """Declares the actor of each lane on a worker's broker."""
     for lane in LANES:
-        dramatiq.actor(_answering(deliver), actor_name=_actor(lane), queue_name=lane, broker=broker)
+        dramatiq.actor(actor_name=_actor(lane), queue_name=lane, broker=broker)(_answering(deliver))
 
 
 def _answering(deliver: Callable[[int], None]) -> Callable[[int], None]:

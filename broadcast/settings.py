@@ -8,6 +8,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class Environment(BaseSettings):
     database_url: SecretStr | None = None  # default: SQLite in home/ledger.db
     redis_url: SecretStr | None = None  # default: the embedded Valkey of this home, if `up` runs
     seal_key_file: Path | None = None  # default: home/seal.key; keep it apart from the database's backups
-    threads: int = Field(0, ge=0)  # a worker process's threads; set by `broadcast worker`
+    threads: int = Field(default=0, ge=0)  # a worker process's threads; set by `broadcast worker`
 
 
 class _Table(BaseModel):
@@ -67,14 +68,14 @@ class _Peer(_Table):
     channel: str
     protocol: str
     simulated: bool
-    concurrency: int = Field(4, ge=1, le=1000)
-    rate: float = Field(0.0, ge=0)
+    concurrency: int = Field(default=4, ge=1, le=1000)
+    rate: float = Field(default=0.0, ge=0)
     options: dict[str, Any] = Field(default_factory=dict)
 
 
 class _Server(_Table):
     host: str = "127.0.0.1"
-    port: int = Field(8141, ge=1, le=65535)
+    port: int = Field(default=8141, ge=1, le=65535)
     callbacks: dict[str, str] = Field(default_factory=dict)  # peer → secret path segment
     allow: tuple[str, ...] = ()  # addresses or networks that may call back; () = any (the path is secret)
 
@@ -205,11 +206,10 @@ def _secret(value: str, home: Path, path: Path) -> str:
     return str(home / name) if kind == "home" else value
 
 
-def open_gateway(settings: Settings, clock: Callable[[], Any] | None = None) -> Gateway:
+def open_gateway(settings: Settings, clock: Callable[[], datetime] | None = None) -> Gateway:
     """A gateway with its ledger, peers and bell. Nothing is connected until it is used."""
     client = queue.connect(settings.redis_url)
     bell = queue.Doorbell(queue.make_broker(client), client)
-    extra = {} if clock is None else {"clock": clock}
     house = House(
         ledger=Ledger(settings.database_url, Seal.from_file(settings.seal_key_file)),
         county=settings.county,
@@ -218,8 +218,9 @@ def open_gateway(settings: Settings, clock: Callable[[], Any] | None = None) -> 
         templates=_templates(settings),
         ring=bell.ring,
         rate=RateLimiter(client, "broadcast:rate"),
-        **extra,
     )
+    if clock is not None:
+        house.clock = clock
     return Gateway(house, bell.answers)
 
 

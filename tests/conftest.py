@@ -66,8 +66,7 @@ def small_roster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The synthetic roster at size M with residents in two villages, as files."""
     folder = tmp_path_factory.mktemp("roster")
     regions = Regions.load(read_folder(DEQING / "regions", "*.csv", "*.geojson"))
-    roles = rosters.load_roles((DEQING / "roles.csv").read_text(encoding="utf8"))
-    synthetic.write(folder, regions, (DEQING / "regions" / "population.csv").read_text(encoding="utf8"), "M", 1, roles=roles)
+    synthetic.write(folder, regions, (DEQING / "regions" / "population.csv").read_text(encoding="utf8"), "M", 1)
     lines = ["region,grid,phone,synthetic"]
     lines += [f"330521115{201 + n % 2},1,1549{n:07d},1" for n in range(300)]  # 莫干山镇
     lines += [f"330521102{200 + n % 2},1,1948{n:07d},1" for n in range(200)]  # 新市镇

@@ -128,7 +128,7 @@ def _misfits(peer: Peer) -> Iterator[str]:
         yield f"channel is {peer.channel!r}; use one of {', '.join(CHANNELS)}"
     elif peer.channel not in protocol.serves:
         yield f"protocol {peer.protocol} cannot serve channel {peer.channel}, only {', '.join(sorted(protocol.serves))}"
-    if False:
+    if peer.protocol in SIMULATED_ONLY and not peer.simulated:
         yield f"protocol {peer.protocol} reaches nobody: set simulated = true, or use a real protocol"
     if peer.concurrency < 1:
         yield "concurrency must be 1 or more"

@@ -88,7 +88,6 @@ class _Kind:
 _FAILURES: tuple[tuple[type[Exception], _Kind], ...] = (
     (httpx.ConnectTimeout, _Kind(NotConnected, "no connection within the time allowed")),
     (httpx.ConnectError, _Kind(NotConnected, "no connection (name, port or TLS)")),
-    (httpx.ProxyError, _Kind(NotConnected, "the proxy gave no connection")),
     (httpx.PoolTimeout, _Kind(Unavailable, "all connections to this peer are busy")),
     (httpx.UnsupportedProtocol, _Kind(Misconfigured, "the peer's url is not one that can be posted to")),
     (httpx.InvalidURL, _Kind(Misconfigured, "the peer's url is not one that can be posted to")),
@@ -99,9 +98,7 @@ _FAILURES: tuple[tuple[type[Exception], _Kind], ...] = (
 )
 
 
-def _exchange(
-    client: httpx.Client, url: str, content: bytes, headers: Mapping[str, str], seconds: float
-) -> tuple[int, bytes]:
+def _exchange(client: httpx.Client, url: str, content: bytes, headers: Mapping[str, str], seconds: float) -> tuple[int, bytes]:
     try:
         with client.stream("POST", url, content=content, headers=dict(headers)) as response:
             _refuse_by_status(response)

@@ -51,9 +51,7 @@ class Loopback:
         if not call.messages:
             raise Unsupported("a call without messages")
         if len(call.messages) > self._options.per_call:
-            raise Unsupported(
-                f"{len(call.messages)} messages in one call; this peer's per_call is {self._options.per_call}"
-            )
+            raise Unsupported(f"{len(call.messages)} messages in one call; this peer's per_call is {self._options.per_call}")
         time.sleep(self._options.latency_ms / 1000)
         with self._reading, self._opened() as file:
             self._keep(file, call)

@@ -142,12 +142,13 @@ class Mas:
         if not call.messages:
             raise Unsupported("a call without messages")
         if len(call.messages) > self._options.per_call:
-            raise Unsupported(
-                f"{len(call.messages)} messages in one call; this peer's per_call is {self._options.per_call}"
-            )
+            raise Unsupported(f"{len(call.messages)} messages in one call; this peer's per_call is {self._options.per_call}")
         if len({message.text for message in call.messages}) > 1:
             raise Unsupported("mas sends one text per call; these messages differ")
-        length = len(call.messages[0].text.encode("utf-16-le", "surrogatepass")) // 2
+        try:
+            length = len(call.messages[0].text.encode("utf-16-le")) // 2
+        except UnicodeEncodeError:
+            raise Unsupported("a text with half a character (a lone surrogate) in it") from None
         if not 0 < length <= MAX_TEXT:
             raise Unsupported(f"a text of {length} UTF-16 units; mas takes 1 to {MAX_TEXT}")
 

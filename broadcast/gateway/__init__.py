@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..alert import Alert, MsgType
+from ..channels import CHANNELS
 from ..errors import NotAllowed
 from ..ledger import Ledger, alerts, books, chain, operators, people, questions
 from ..ledger.operators import Operator
@@ -15,7 +16,6 @@ from ..ledger.questions import Progress
 from ..tiers.plan import Plans
 from ..tiers.regions import Regions
 from ..tiers.roster import Roster, load_roles
-from ..channels import CHANNELS
 from . import cancelling, delivering, health, previewing, receiving, submitting, sweeping
 from .health import Check, Health
 from .house import CountySettings, FarEnd, House, Source, far_ends

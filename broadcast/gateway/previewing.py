@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,12 +88,12 @@ def _like(row: dict[str, Any]) -> RuleLike:
     return RuleLike(row["selection"], row["channel"], row["audience"], row["roles"], row["ranks"])
 
 
-def _inside(draft: Draft, row: dict[str, Any], regions: list[str]) -> list[str]:
+def _inside(draft: Draft, row: dict[str, Any], regions: Sequence[str]) -> Sequence[str]:
     first = row["first"]
     return regions if first is None else [code for code in regions if (code in draft.owed.first_regions) == first]
 
 
-def _rule(house: House, tx: Transaction, draft: Draft, row: dict[str, Any], regions: list[str]) -> PreviewRule:
+def _rule(house: House, tx: Transaction, draft: Draft, row: dict[str, Any], regions: Sequence[str]) -> PreviewRule:
     count = fanout.count(tx, _like(row), _inside(draft, row, regions))
     per_call = house.far_ends[row["channel"]].capabilities.per_call
     # Batches are never shared between rules, and one call is never shared between batches.
@@ -103,7 +104,7 @@ def _rule(house: House, tx: Transaction, draft: Draft, row: dict[str, Any], regi
     )  # fmt: skip
 
 
-def _posts(house: House, tx: Transaction, draft: Draft, regions: list[str]) -> tuple[PreviewPost, ...]:
+def _posts(house: House, tx: Transaction, draft: Draft, regions: Sequence[str]) -> tuple[PreviewPost, ...]:
     tree = house.books.regions
     found: dict[int, PreviewPost] = {}
     for row in draft.rules:

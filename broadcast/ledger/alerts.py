@@ -15,6 +15,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from ..delivery import State
 from ..errors import NotFound
 from . import chain, duties
+from .engine import Row
 from .fanout import OF_THE_EVENT, Selection, Slice, plan_whole
 from .tables import alert, alert_raw, alert_region, batch, callout, delivery, refused, rule, wording
 
@@ -146,7 +147,7 @@ def refuse(tx: sa.Connection, raw: bytes, size: int, sha256: str, reason: str, s
     return int(number)
 
 
-def find(tx: sa.Connection, wanted: int | str) -> sa.Row:
+def find(tx: sa.Connection, wanted: int | str) -> Row:
     """By number, or by identifier when only one sender uses it. Raises NotFound."""
     text = str(wanted)
     by = alert.c.id == int(text) if text.isdecimal() and len(text) < 12 else alert.c.identifier == text
@@ -158,7 +159,7 @@ def find(tx: sa.Connection, wanted: int | str) -> sa.Row:
     return rows[0]
 
 
-def last_of_event(tx: sa.Connection, event_key: str, before: int) -> sa.Row | None:
+def last_of_event(tx: sa.Connection, event_key: str, before: int) -> Row | None:
     """The newest alert of the event that was sent before `before` and is not only recorded."""
     return tx.execute(
         sa.select(alert)
@@ -187,7 +188,7 @@ def activate(tx: sa.Connection, alert_id: int, now: int) -> None:
         _take_over(tx, row, now)
 
 
-def needed_approvers(tx: sa.Connection, row: sa.Row) -> set[str]:
+def needed_approvers(tx: sa.Connection, row: Row) -> set[str]:
     """The operator roles of which one must approve what still waits; empty when nothing does."""
     if row.state in (AlertState.WAITING, AlertState.UNDECIDED):
         return set(json.loads(row.understood).get("approvers", ()))
@@ -242,7 +243,7 @@ def words_of(tx: sa.Connection, alert_id: int) -> dict[tuple[str, str, str], str
     return {(r.channel, r.audience, r.purpose): r.text for r in rows}
 
 
-def _take_over(tx: sa.Connection, row: sa.Row, now: int) -> None:
+def _take_over(tx: sa.Connection, row: Row, now: int) -> None:
     """What is pending of the event is withdrawn; those whom it reached are told by rules of this alert."""
     earlier = tx.execute(
         sa.select(alert.c.id, alert.c.state).where(alert.c.event_key == row.event_key, alert.c.id < row.id)
@@ -278,7 +279,7 @@ def withdraw(tx: sa.Connection, alert_id: int, reason: str, now: int, state: Sta
     return int(tx.execute(inherits).scalar_one())
 
 
-def _add_event_rules(tx: sa.Connection, row: sa.Row, earlier: list[int]) -> None:
+def _add_event_rules(tx: sa.Connection, row: Row, earlier: list[int]) -> None:
     """One rule for each way the event went out before: stand down whom it reached, or who is no longer covered."""
     if not earlier:
         return
@@ -313,7 +314,7 @@ def _over(tx: sa.Connection, alert_id: int, channel: str, audience: str) -> str:
     return "stop" if tx.execute(stop).first() else "stand_down"
 
 
-def _event_rule(way: sa.Row, channel: str, selection: str, purpose: str) -> dict[str, Any]:
+def _event_rule(way: Row, channel: str, selection: str, purpose: str) -> dict[str, Any]:
     return {
         "tier": way.tier, "roles": "[]", "ranks": "[]", "channel": channel, "from_channel": way.channel, "lane": way.lane,
         "audience": way.audience, "selection": selection, "purpose": purpose, "within": 600, "approvers": "[]",

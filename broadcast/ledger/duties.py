@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from . import chain
+from .engine import Row
 from .tables import alert, callout
 
 
@@ -25,7 +26,7 @@ def open_release(tx: sa.Connection, alert_id: int, region: str, *, due: int, nex
     chain.append(tx, chain.of_alert(alert_id), "duty.opened", now, {"duty": "release", "due": due})
 
 
-def due_steps(tx: sa.Connection, now: int) -> list[sa.Row]:
+def due_steps(tx: sa.Connection, now: int) -> list[Row]:
     """Open duties whose next step has come."""
     return list(
         tx.execute(
@@ -37,7 +38,7 @@ def due_steps(tx: sa.Connection, now: int) -> list[sa.Row]:
     )
 
 
-def advance(tx: sa.Connection, duty: sa.Row, step: str, next_step: int | None, now: int) -> bool:
+def advance(tx: sa.Connection, duty: Row, step: str, next_step: int | None, now: int) -> bool:
     """Takes a step once: False when another sweep took it already."""
     taken = tx.execute(
         callout.update()

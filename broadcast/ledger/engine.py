@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -14,7 +14,7 @@ from sqlalchemy import exc
 from ..errors import LedgerUnavailable
 
 Transaction = sa.Connection  # what `read` and `write` give: rooms above name the type, never SQLAlchemy
-Row = sa.Row[Any]
+Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
 
 BUSY_WAIT = 30.0  # seconds a writer waits for SQLite's one write lock before it says so
 

@@ -7,14 +7,18 @@ killed planner goes on where the cursor of the last committed slice stands.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
 from ..delivery import MAY_HAVE_REACHED, State
+from .engine import Row
 from .tables import alert, alert_region, batch, delivery, person, post, rule, target
+
+Select: TypeAlias = "sa.Select[*tuple[Any, ...]]"
 
 
 class Selection(StrEnum):
@@ -43,28 +47,29 @@ class Slice:
     more: bool
 
 
-def plan_slice(tx: sa.Connection, row: sa.Row, now: int) -> Slice:
+def plan_slice(tx: sa.Connection, row: Row, now: int) -> Slice:
     """Plans the next slice of one owed rule and moves its cursor. The caller commits, then rings."""
     if row.selection in OF_THE_EVENT:
         return _event_slice(tx, row, now)
-    keys = _keys(row, _in_alert(row.alert_id, row.first))
-    upper = _end_of_slice(tx, keys)
-    if upper is None:
+    chosen = _chosen(row, _in_alert(row.alert_id, row.first))
+    rest = chosen.after(row.cursor_region, row.cursor_id)
+    end = _end_of_slice(tx, chosen.keys().where(rest).limit(row.batch_size))
+    if end is None:
         _finish(tx, row, now)
         return Slice(None, row.lane, 0, False)
-    source = _source(row, _in_alert(row.alert_id, row.first), after=(row.cursor_region, row.cursor_id), until=upper)
+    source = chosen.rows().where(rest, chosen.until(*end))
     batch_id, size = _insert(tx, row, source, now)
     tx.execute(
         rule.update()
         .where(rule.c.id == row.id)
-        .values(cursor_region=upper[0], cursor_id=upper[1], deliveries=rule.c.deliveries + size)
+        .values(cursor_region=end[0], cursor_id=end[1], deliveries=rule.c.deliveries + size)
     )
     return Slice(batch_id, row.lane, size, True)
 
 
 def plan_whole(tx: sa.Connection, rule_id: int, now: int) -> list[Slice]:
     """Plans all slices of a rule in this transaction: for the alarm lane, whose rules are small."""
-    made = []
+    made: list[Slice] = []
     while True:
         row = tx.execute(sa.select(rule).where(rule.c.id == rule_id)).one()
         if row.state != "owed":
@@ -78,11 +83,11 @@ def plan_whole(tx: sa.Connection, rule_id: int, now: int) -> list[Slice]:
 
 def count(tx: sa.Connection, row: RuleLike, regions: Sequence[str]) -> int:
     """How many deliveries a rule would make, before the alert is in the ledger (for a preview). Writes nothing."""
-    source = _source(row, lambda column: column.in_(regions)).subquery()
+    source = _chosen(row, lambda column: column.in_(regions)).rows().subquery()
     return int(tx.execute(sa.select(sa.func.count(sa.distinct(source.c.address)))).scalar_one())
 
 
-def holders(tx: sa.Connection, row: RuleLike, regions: Sequence[str]) -> list[sa.Row]:
+def holders(tx: sa.Connection, row: RuleLike, regions: Sequence[str]) -> list[Row]:
     """The posts that a rule would address (for a preview): id, role, region, rank, sealed name."""
     statement = (
         sa.select(post.c.id, post.c.role, post.c.region, post.c.rank, person.c.name, person.c.synthetic)
@@ -106,76 +111,83 @@ class RuleLike:
     ranks: str  # JSON list
 
 
-def _in_alert(alert_id: int, first: bool | None):  # type: ignore[no-untyped-def]
+Inside = Callable[[sa.ColumnElement[str]], sa.ColumnElement[bool]]  # "this region is among those that the rule is about"
+
+
+def _in_alert(alert_id: int, first: bool | None) -> Inside:
     chosen = sa.select(alert_region.c.region).where(alert_region.c.alert_id == alert_id)
     if first is not None:
         chosen = chosen.where(alert_region.c.first == first)
     return lambda column: column.in_(chosen)
 
 
-def _source(row, inside, after=None, until=None) -> sa.Select:  # type: ignore[no-untyped-def]
-    """Who is addressed, one row per target, with the key (region, key) that slices are cut by."""
-    region, key, chosen = _chosen(row, inside)
-    columns = [
-        region.label("region"),
-        key.label("key"),
-        target.c.id.label("target_id"),
-        (post.c.id if row.selection in _BY_POST else sa.null()).label("post_id"),
-        target.c.address.label("address"),
-        target.c.synthetic.label("synthetic"),
-    ]
-    statement = chosen.with_only_columns(*columns)
-    if after is not None:
-        statement = statement.where(sa.tuple_(region, key) > sa.tuple_(sa.literal(after[0]), sa.literal(after[1])))
-    if until is not None:
-        statement = statement.where(sa.tuple_(region, key) <= sa.tuple_(sa.literal(until[0]), sa.literal(until[1])))
-    return statement
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Who a rule addresses, and the key (region, key) that slices are cut by."""
+
+    region: sa.ColumnElement[str]
+    key: sa.ColumnElement[int]
+    post_id: sa.ColumnElement[int]
+    base: Select
+
+    def after(self, region: str, key: int) -> sa.ColumnElement[bool]:
+        return sa.tuple_(self.region, self.key) > sa.tuple_(sa.literal(region), sa.literal(key, sa.BigInteger))
+
+    def until(self, region: str, key: int) -> sa.ColumnElement[bool]:
+        return sa.tuple_(self.region, self.key) <= sa.tuple_(sa.literal(region), sa.literal(key, sa.BigInteger))
+
+    def rows(self) -> Select:
+        """One row for each target."""
+        return self.base.with_only_columns(
+            self.region.label("region"), self.key.label("key"), target.c.id.label("target_id"), self.post_id.label("post_id"),
+            target.c.address.label("address"), target.c.synthetic.label("synthetic"),
+        )  # fmt: skip
+
+    def keys(self) -> Select:
+        """Only the keys, in order."""
+        return self.base.with_only_columns(self.region.label("region"), self.key.label("key")).order_by(self.region, self.key)
 
 
 _BY_POST = frozenset({Selection.POSTS, Selection.APPROVERS})
 
 
-def _keys(row, inside) -> sa.Select:  # type: ignore[no-untyped-def]
-    region, key, chosen = _chosen(row, inside)
-    return (
-        chosen.with_only_columns(region.label("region"), key.label("key"))
-        .where(sa.tuple_(region, key) > sa.tuple_(sa.literal(row.cursor_region), sa.literal(row.cursor_id)))
-        .order_by(region, key)
-        .limit(row.batch_size)
-    )
+def _chosen(row: Row | RuleLike, inside: Inside) -> _Chosen:
+    return _posts(row, inside) if row.selection in _BY_POST else _targets(row, inside)
 
 
-def _chosen(row, inside):  # type: ignore[no-untyped-def]
-    if row.selection in _BY_POST:
-        chosen = (
-            sa.select()
-            .select_from(post.join(target, target.c.person_id == post.c.person_id))
-            .where(
-                post.c.role.in_(json.loads(row.roles)),
-                post.c.rank.in_(json.loads(row.ranks)),
-                target.c.channel == row.channel,
-                target.c.audience == "post",
-            )
+def _posts(row: Row | RuleLike, inside: Inside) -> _Chosen:
+    base = (
+        sa.select(post.c.id)
+        .select_from(post.join(target, target.c.person_id == post.c.person_id))
+        .where(
+            post.c.role.in_(json.loads(row.roles)),
+            post.c.rank.in_(json.loads(row.ranks)),
+            target.c.channel == row.channel,
+            target.c.audience == "post",
         )
-        if row.selection == Selection.POSTS:
-            chosen = chosen.where(inside(post.c.region))
-        return post.c.region, post.c.id, chosen
-    chosen = sa.select().select_from(target).where(target.c.channel == row.channel, inside(target.c.region))
+    )
+    if row.selection == Selection.POSTS:
+        base = base.where(inside(post.c.region))
+    return _Chosen(post.c.region, post.c.id, post.c.id, base)
+
+
+def _targets(row: Row | RuleLike, inside: Inside) -> _Chosen:
+    base = sa.select(target.c.id).where(target.c.channel == row.channel, inside(target.c.region))
     if row.selection == Selection.TEST:
-        chosen = chosen.where(target.c.test)
+        base = base.where(target.c.test)
     else:
         wanted = "resident" if row.selection == Selection.RESIDENTS else "place"
-        chosen = chosen.where(target.c.audience == wanted, ~target.c.test)
-    return target.c.region, target.c.id, chosen
+        base = base.where(target.c.audience == wanted, ~target.c.test)
+    return _Chosen(target.c.region, target.c.id, sa.cast(sa.null(), sa.BigInteger), base)
 
 
-def _end_of_slice(tx: sa.Connection, keys: sa.Select) -> tuple[str, int] | None:
+def _end_of_slice(tx: sa.Connection, keys: Select) -> tuple[str, int] | None:
     piece = keys.subquery()
     last = tx.execute(sa.select(piece.c.region, piece.c.key).order_by(piece.c.region.desc(), piece.c.key.desc()).limit(1)).first()
     return None if last is None else (last.region, last.key)
 
 
-def _insert(tx: sa.Connection, row: sa.Row, source: sa.Select, now: int) -> tuple[int | None, int]:
+def _insert(tx: sa.Connection, row: Row, source: Select, now: int) -> tuple[int | None, int]:
     """One batch and its deliveries: each address once, and none that the alert already addresses on this channel."""
     batch_id = tx.execute(
         batch.insert()
@@ -212,7 +224,7 @@ def _insert(tx: sa.Connection, row: sa.Row, source: sa.Select, now: int) -> tupl
     )
     seq = sa.func.row_number().over(order_by=(once.c.region, once.c.key, once.c.target_id))
     chosen = sa.select(
-        sa.literal(batch_id), seq, sa.literal(row.alert_id), sa.literal(row.channel), sa.literal(row.purpose),
+        sa.literal(batch_id, sa.BigInteger), seq, sa.literal(row.alert_id, sa.BigInteger), sa.literal(row.channel), sa.literal(row.purpose),
         once.c.region, once.c.target_id, once.c.post_id, once.c.address, once.c.synthetic,
     ).where(once.c.nth == 1)  # fmt: skip
     names = [
@@ -227,7 +239,7 @@ def _insert(tx: sa.Connection, row: sa.Row, source: sa.Select, now: int) -> tupl
         "address",
         "synthetic",
     ]
-    size = tx.execute(delivery.insert().from_select(names, chosen)).rowcount
+    size = tx.execute(delivery.insert().from_select(names, chosen), execution_options=_COUNTED).rowcount
     if size == 0:
         tx.execute(batch.delete().where(batch.c.id == batch_id))
         return None, 0
@@ -235,7 +247,11 @@ def _insert(tx: sa.Connection, row: sa.Row, source: sa.Select, now: int) -> tupl
     return batch_id, size
 
 
-def _event_slice(tx: sa.Connection, row: sa.Row, now: int) -> Slice:
+# SQLAlchemy only remembers how many rows an INSERT made when it is told to.
+_COUNTED = {"preserve_rowcount": True}
+
+
+def _event_slice(tx: sa.Connection, row: Row, now: int) -> Slice:
     """The next batch of the event's earlier alarms, as far as it was or may have been heard."""
     past = tx.execute(
         sa.select(batch.c.id)
@@ -260,12 +276,12 @@ def _event_slice(tx: sa.Connection, row: sa.Row, now: int) -> Slice:
     return Slice(batch_id, row.lane, size, True)
 
 
-def _earlier(alert_id: int) -> sa.Select[tuple[int]]:
+def _earlier(alert_id: int) -> sa.Select[int]:
     mine = sa.select(alert.c.event_key).where(alert.c.id == alert_id).scalar_subquery()
     return sa.select(alert.c.id).where(alert.c.event_key == mine, alert.c.id < alert_id)
 
 
-def _heard(row: sa.Row, past: int) -> sa.Select:
+def _heard(row: Row, past: int) -> Select:
     covered = sa.select(alert_region.c.region).where(alert_region.c.alert_id == row.alert_id)
     statement = (
         sa.select(
@@ -290,7 +306,7 @@ def _heard(row: sa.Row, past: int) -> sa.Select:
     return statement
 
 
-def _stood_down_since(row: sa.Row) -> sa.Select[tuple[int]]:
+def _stood_down_since(row: Row) -> sa.Select[int]:
     """Whoever has been told that it is over, and was not alarmed again since, is not told twice."""
     told = delivery.alias("told")
     return sa.select(sa.literal(1)).where(
@@ -302,7 +318,7 @@ def _stood_down_since(row: sa.Row) -> sa.Select[tuple[int]]:
     )
 
 
-def _addressed_now(row: sa.Row) -> sa.Select[tuple[int]]:
+def _addressed_now(row: Row) -> sa.Select[int]:
     now = delivery.alias("now")
     return sa.select(sa.literal(1)).where(
         now.c.alert_id == row.alert_id,
@@ -318,11 +334,11 @@ def still_sending(tx: sa.Connection, alert_id: int) -> bool:
     return tx.execute(held).first() is not None
 
 
-def _finish(tx: sa.Connection, row: sa.Row, now: int) -> None:
+def _finish(tx: sa.Connection, row: Row, now: int) -> None:
     tx.execute(rule.update().where(rule.c.id == row.id).values(state="planned", planned=now))
 
 
-def next_rule(tx: sa.Connection) -> sa.Row | None:
+def next_rule(tx: sa.Connection) -> Row | None:
     """The rule to plan next outside a submission: the strongest alert first, an event's stand-downs after its alarms.
 
     Who was reached by an event is known only when no worker holds any of it and every other rule of the alert is planned.

@@ -30,7 +30,7 @@ def _sqlite(table: str) -> list[str]:
 def _postgresql(table: str) -> list[str]:
     return [
         "CREATE OR REPLACE FUNCTION guard_evidence() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION '% is evidence: rows are only added', TG_TABLE_NAME; END $$",
+        "$$ BEGIN RAISE EXCEPTION USING MESSAGE = TG_TABLE_NAME || ' is evidence: rows are only added'; END $$",
         f"DROP TRIGGER IF EXISTS guard_{table}_row ON {table}",
         f"CREATE TRIGGER guard_{table}_row BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION guard_evidence()",
         f"DROP TRIGGER IF EXISTS guard_{table}_whole ON {table}",

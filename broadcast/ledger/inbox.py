@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ..delivery import Receipt, State
 from . import sending
 from .seal import Seal
-from .tables import batch, inbox, receipt, report
+from .tables import batch, delivery, inbox, receipt, report
 
 KEEP_UNMATCHED = 72 * 3600 * 1000  # a report can come before our own commit, and long after
 CLOCK_SKEW = 120_000  # how far a provider's clock may be behind ours
@@ -125,9 +125,9 @@ def try_unmatched_again(tx: sa.Connection, now: int, limit: int = 500) -> int:
         receipt.c.ref != "",
     )
     from_doubt = sa.select(sa.literal(1)).where(
-        sending.delivery.c.address == report.c.address,
-        sending.delivery.c.state == State.IN_DOUBT,
-        batch.c.id == sending.delivery.c.batch_id,
+        delivery.c.address == report.c.address,
+        delivery.c.state == State.IN_DOUBT,
+        batch.c.id == delivery.c.batch_id,
         batch.c.peer == report.c.peer,
     )
     rows = tx.execute(

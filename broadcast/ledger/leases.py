@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from .engine import Database
+from .engine import Database, Row
 from .tables import breaker, lease
 
 
@@ -25,6 +25,7 @@ def hold(database: Database, name: str, holder: str, seconds: float) -> bool:
                     "INSERT INTO lease (name, holder, until, fence) VALUES (:name, :holder, :until, 1) ON CONFLICT (name) DO NOTHING"
                 ),
                 {"name": name, "holder": holder, "until": until},
+                execution_options={"preserve_rowcount": True},
             ).rowcount
         )
 
@@ -73,6 +74,6 @@ def worked(tx: sa.Connection, peer: str, now: int) -> None:
     )
 
 
-def open_breakers(tx: sa.Connection, now: int) -> list[sa.Row]:
+def open_breakers(tx: sa.Connection, now: int) -> list[Row]:
     """The far ends that are left alone now."""
     return list(tx.execute(sa.select(breaker).where(breaker.c.open_until > now)))

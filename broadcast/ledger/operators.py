@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from ..errors import NotAllowed
 from . import chain
+from .engine import Row
 from .tables import operator
 
 _COST = {"n": 2**14, "r": 8, "p": 1}  # scrypt, about 50 ms: a stolen table does not give short PINs away cheaply
@@ -85,7 +86,7 @@ def check(tx: sa.Connection, name: str, pin: str, now: int) -> Operator | None:
     return None
 
 
-def listed(tx: sa.Connection) -> list[sa.Row]:
+def listed(tx: sa.Connection) -> list[Row]:
     """All operators, without their PINs."""
     return list(
         tx.execute(sa.select(operator.c.name, operator.c.roles, operator.c.added, operator.c.disabled).order_by(operator.c.name))

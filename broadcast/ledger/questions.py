@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..delivery import State
+from .engine import Row
 from .tables import alert, batch, callout, delivery, inbox, report, rule
 
 
@@ -57,7 +58,7 @@ def progress(tx: sa.Connection, alert_id: int) -> list[Progress]:
     return [Progress(*key, states) for key, states in sorted(counted.items())]
 
 
-def _add(counted: dict[tuple[str, str, str], dict[str, int]], row: sa.Row, state: str, n: int) -> None:
+def _add(counted: dict[tuple[str, str, str], dict[str, int]], row: Row, state: str, n: int) -> None:
     states = counted.setdefault((row.tier, row.channel, row.purpose), {})
     states[state] = states.get(state, 0) + n
 
@@ -122,7 +123,7 @@ def deliveries(tx: sa.Connection, wanted: DeliveryQuery) -> list[dict[str, Any]]
         )
         .join(batch, batch.c.id == delivery.c.batch_id)
         .join(rule, rule.c.id == batch.c.rule_id)
-        .where(sa.tuple_(delivery.c.batch_id, delivery.c.seq) > sa.tuple_(sa.literal(wanted.after[0]), sa.literal(wanted.after[1])))
+        .where(sa.tuple_(delivery.c.batch_id, delivery.c.seq) > sa.tuple_(sa.literal(wanted.after[0], sa.BigInteger), sa.literal(wanted.after[1], sa.BigInteger)))
         .order_by(delivery.c.batch_id, delivery.c.seq)
         .limit(wanted.limit)
     )  # fmt: skip
@@ -139,12 +140,12 @@ def deliveries(tx: sa.Connection, wanted: DeliveryQuery) -> list[dict[str, Any]]
     return [dict(row._mapping) for row in tx.execute(statement)]
 
 
-def alerts(tx: sa.Connection, limit: int = 50) -> list[sa.Row]:
+def alerts(tx: sa.Connection, limit: int = 50) -> list[Row]:
     """The newest alerts."""
     return list(tx.execute(sa.select(alert).order_by(alert.c.id.desc()).limit(limit)))
 
 
-def waiting(tx: sa.Connection) -> list[sa.Row]:
+def waiting(tx: sa.Connection) -> list[Row]:
     """Open duties to approve, the oldest first."""
     return list(
         tx.execute(
@@ -156,7 +157,7 @@ def waiting(tx: sa.Connection) -> list[sa.Row]:
     )
 
 
-def words(tx: sa.Connection, alert_id: int) -> list[sa.Row]:
+def words(tx: sa.Connection, alert_id: int) -> list[Row]:
     """The frozen words of an alert."""
     from_rules = sa.select(rule.c.wording_id).where(rule.c.alert_id == alert_id)
     table = rule.metadata.tables["wording"]

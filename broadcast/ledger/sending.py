@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ..delivery import Receipt, State, may_follow
 from . import chain
 from .alerts import AlertState
-from .engine import Database
+from .engine import Database, Row
 from .tables import alert, batch, breaker, delivery, receipt, wording
 
 LEASE = 5.0  # seconds; renewed every LEASE / 3 while a call runs
@@ -44,7 +44,7 @@ class Held:
     pieces: tuple[Piece, ...]
 
 
-def owed(tx: sa.Connection, batch_id: int, now: int) -> tuple[sa.Row, tuple[Piece, ...]] | None:
+def owed(tx: sa.Connection, batch_id: int, now: int) -> tuple[Row, tuple[Piece, ...]] | None:
     """The batch and its unsent deliveries, when a worker may claim it now."""
     row = tx.execute(
         sa.select(batch, wording.c.text)
@@ -64,7 +64,7 @@ def owed(tx: sa.Connection, batch_id: int, now: int) -> tuple[sa.Row, tuple[Piec
 def claim(
     database: Database,
     tx: sa.Connection,
-    row: sa.Row,
+    row: Row,
     pieces: tuple[Piece, ...],
     *,
     peer: str,
@@ -107,7 +107,7 @@ def claim(
     )
 
 
-def postpone(tx: sa.Connection, row: sa.Row, reason: str, due: int) -> None:
+def postpone(tx: sa.Connection, row: Row, reason: str, due: int) -> None:
     """An owed batch that cannot be tried now."""
     tx.execute(
         batch.update()
@@ -116,7 +116,7 @@ def postpone(tx: sa.Connection, row: sa.Row, reason: str, due: int) -> None:
     )
 
 
-def nothing_left(tx: sa.Connection, row: sa.Row, now: int) -> None:
+def nothing_left(tx: sa.Connection, row: Row, now: int) -> None:
     """Every delivery of an owed batch has a state of its own: the batch has nothing more to do."""
     tx.execute(
         batch.update()
@@ -307,12 +307,12 @@ def doubt(
     )
 
 
-def expired_leases(tx: sa.Connection, database: Database, limit: int = 100) -> list[sa.Row]:
+def expired_leases(tx: sa.Connection, database: Database, limit: int = 100) -> list[Row]:
     """Batches whose holder has not renewed its lease: it died, or it stands still."""
     return list(tx.execute(sa.select(batch).where(batch.c.state == State.SENDING, batch.c.lease < database.clock()).limit(limit)))
 
 
-def started(tx: sa.Connection, row: sa.Row) -> list[int]:
+def started(tx: sa.Connection, row: Row) -> list[int]:
     """The deliveries of a held batch whose call may have been made and was not answered."""
     return list(
         tx.execute(
@@ -323,7 +323,7 @@ def started(tx: sa.Connection, row: sa.Row) -> list[int]:
     )
 
 
-def take_back(tx: sa.Connection, row: sa.Row, now: int) -> None:
+def take_back(tx: sa.Connection, row: Row, now: int) -> None:
     """A dead holder's batch on a channel that deduplicates: due again at once, under the same keys."""
     tx.execute(
         batch.update()
@@ -364,7 +364,7 @@ def decided_doubts(tx: sa.Connection, now: int) -> int:
     return len(rows)
 
 
-def _resend(tx: sa.Connection, row: sa.Row, now: int) -> int:
+def _resend(tx: sa.Connection, row: Row, now: int) -> int:
     freed = tx.execute(
         delivery.update().where(delivery.c.batch_id == row.id, delivery.c.state == State.IN_DOUBT).values(state=None, reason=None)
     ).rowcount
@@ -381,7 +381,7 @@ def _resend(tx: sa.Connection, row: sa.Row, now: int) -> int:
     return freed
 
 
-def _leave(tx: sa.Connection, row: sa.Row) -> int:
+def _leave(tx: sa.Connection, row: Row) -> int:
     tx.execute(batch.update().where(batch.c.id == row.id).values(doubt_due=None))
     return int(
         tx.execute(
@@ -470,7 +470,7 @@ def settle(tx: sa.Connection, known: Known, got: Receipt, *, peer: str, now: int
     return True
 
 
-def snapshot(tx: sa.Connection, alert_id: int) -> sa.Row:
+def snapshot(tx: sa.Connection, alert_id: int) -> Row:
     """The facts of an alert that channels must state beside the words."""
     return tx.execute(sa.select(alert).where(alert.c.id == alert_id)).one()
 
@@ -492,7 +492,7 @@ def past_refs(tx: sa.Connection, alert_id: int, channel: str) -> list[str]:
     return list(tx.execute(statement).scalars())
 
 
-def roots(row: sa.Row) -> tuple[str, ...]:
+def roots(row: Row) -> tuple[str, ...]:
     """The regions that an alert names, from its frozen understanding."""
     return tuple(json.loads(row.understood).get("roots", ()))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import phonenumbers
-from phonenumbers import PhoneNumberFormat, PhoneNumberType
+from phonenumbers import PhoneNumberFormat, PhoneNumberType, ValidationResult
 
 UNASSIGNED = ("154", "194")  # no operator has them: used for synthetic numbers (docs of libphonenumber 9.0: possible, not valid)
 _HOME = "CN"
@@ -44,16 +45,25 @@ def parse_phone(text: str) -> Phone | None:
 def mask(phone: str) -> str:
     """138****0002: enough to recognise one's own number, not enough to call it. "" stays ""."""
     shown = phone.removeprefix("+86")
-    if len(shown) < 8:
+    if len(shown) < 10:
         return "****" if shown else ""
     return f"{shown[:3]}****{shown[-4:]}"
 
 
+_PLAIN = re.compile(r"\+?[0-9][0-9 ()-]{2,30}", re.ASCII)
+_WRITTEN = re.compile(r"(?<!\d)(?:\+?86)?(1\d{10})(?!\d)", re.ASCII)  # not a region code, which has 6, 9 or 12 digits
+
+
+def mask_within(text: str) -> str:
+    """A text in which every mobile number is masked: for what quotes a cell that should have held something else."""
+    return _WRITTEN.sub(lambda found: mask(found[1]), text)
+
+
 # Chinese mobile ranges are told apart by their first four or five digits (1740[0-5] is the longest in libphonenumber's metadata).
-_DECIDING = 7
+_DECIDING = 6
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=10_000)
 def _judge_mobile(prefix: str) -> tuple[bool, bool]:
     """Whether all 11-digit numbers with this prefix are valid, and mean +86 and themselves. A roster has half a million."""
     sample = prefix + "0" * (11 - len(prefix))
@@ -62,11 +72,14 @@ def _judge_mobile(prefix: str) -> tuple[bool, bool]:
 
 
 def _parse(text: str) -> Phone | None:
+    if not _PLAIN.fullmatch(text):  # libphonenumber finds a number in almost anything, P00001 included
+        return None
     try:
         number = phonenumbers.parse(text, _HOME)
     except phonenumbers.NumberParseException:
         return None
-    if not phonenumbers.is_possible_number(number):
+    # Not is_possible_number: it also passes what can be dialled only within one town, such as 8012345.
+    if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
         return None
     landline = phonenumbers.number_type(number) == PhoneNumberType.FIXED_LINE
     e164 = phonenumbers.format_number(number, PhoneNumberFormat.E164)

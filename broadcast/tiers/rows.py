@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InvalidFiles, Problem
+from .phones import mask_within
 
 # What a spreadsheet makes of a long number: 1.54E+10, or 15400000001.0. The digits are lost or about to be.
 _DAMAGED = re.compile(r"\d+([.,]\d+)?E\+?\d+|\d{6,}[.,]0+", re.IGNORECASE)
@@ -67,7 +68,7 @@ class Notes:
         self._failed = self._failed or severity == "error"
         self._found[file] += 1
         if self._found[file] <= _LISTED_PER_FILE:
-            self._problems.append(Problem(file, line, severity, message))
+            self._problems.append(Problem(file, line, severity, mask_within(message)))
 
 
 def decode(file: str, data: bytes) -> str:

@@ -251,12 +251,14 @@ def _senders(task: _Task, own: str, fields: dict[str, Any]) -> Words | None:
 def _ours(task: _Task, fields: dict[str, Any], areas: Sequence[str], own: str) -> Words:
     name = task.template(task.channel, task.purpose)
     note = f"the sender's own text for {task.channel} does not fit ({task.room.units(own)}) and was not used: {own}"
-    kept = (note,) if own else ()
+    notes = [note] if own else []
     text = ""
     for shorter, lost in _shorter(fields, areas):
-        text = task.finish(task.pages.render(name, _with_parts(task, shorter)))
+        before, text = text, task.finish(task.pages.render(name, _with_parts(task, shorter)))
+        if lost and text != before:  # a template need not say everything
+            notes.append(lost)
         if task.room.fits(text):
-            return task.words(text, name, (*kept, *lost))
+            return task.words(text, name, tuple(notes))
     message = f"its shortest form has {task.room.units(text)} units, more than {task.channel} carries: {text}"
     raise InvalidFiles([Problem(f"templates/{name}", 0, "error", message)])
 
@@ -269,17 +271,16 @@ def _with_parts(task: _Task, fields: dict[str, Any]) -> dict[str, Any]:
     return fields | {"title": title, "do": todo}
 
 
-def _shorter(fields: dict[str, Any], areas: Sequence[str]) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
-    """The fields and what they lack, ever shorter: detail, then place names, then who says so; never what to do."""
+def _shorter(fields: dict[str, Any], areas: Sequence[str]) -> Iterator[tuple[dict[str, Any], str]]:
+    """The fields, ever fewer, and what was taken away: detail, place names, who says so; never what to do."""
     steps: list[tuple[dict[str, Any], str]] = [({"area": areas[0]}, "")]
     steps.append(({"description": "", "headline": ""}, "the description was left out"))
     steps += [({"area": area}, f"places shortened to {area}") for area in areas[1:2]]
     steps.append(({"issuer": ""}, "the issuer was left out"))
     steps += [({"area": area}, f"places shortened to {area}") for area in areas[2:]]
     steps.append(({"brief": True}, "what to do is in its shortest form"))
-    steps += [({"event": fields["event"][:length]}, "the event's name was shortened") for length in (24, 12, 8, 4)]
-    lost: list[str] = []
-    for change, said in steps:
+    lengths = [length for length in (24, 12, 8, 4) if length < len(fields["event"])]
+    steps += [({"event": fields["event"][:length]}, f"the event's name was cut to {length}") for length in lengths]
+    for change, lost in steps:
         fields = fields | change
-        lost += [said] if said else []
-        yield fields, tuple(dict.fromkeys(lost))
+        yield fields, lost

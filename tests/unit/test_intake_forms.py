@@ -219,6 +219,12 @@ def test_words_inside_stray_markup_are_not_lost():
     assert only(read(text.encode())).instruction == "请远离河道和低洼地带。"
 
 
+def test_a_comment_inside_a_value_is_no_part_of_it():
+    text = (FIXTURES / "cap/rainstorm.xml").read_text("utf-8").replace("<code>", "<code><!-- x -->")
+
+    assert read(text.encode()).codes == ("profile:test",)
+
+
 def test_elements_of_another_namespace_do_not_count():
     text = (FIXTURES / "cap/rainstorm.xml").read_text("utf-8")
     foreign = '<x:status xmlns:x="urn:x">Test</x:status><scope>'

@@ -200,6 +200,7 @@ def test_five_thousand_fit_where_the_contract_allows_them(simulator):
         call([phone(1)], text=""),
         call([phone(1)], text="雨" * (MAX_TEXT + 1)),
         call([phone(1)], text="𠮷" * (MAX_TEXT // 2 + 1)),  # counted in UTF-16 units
+        call([phone(1)], text="\ud83d"),  # half a character
         call([]),
         call([phone(n) for n in range(1001)]),
         Call("k", Purpose.ALARM, (Message(0, phone(1), "甲"), Message(1, phone(2), "乙")), FACTS),
@@ -393,7 +394,6 @@ def test_whichever_numbers_are_bad_exactly_they_are_rejected(bad):
         (answer(503), InDoubt),
         (answer(503, b"", "Retry-After: soon"), InDoubt),
         (answer(408), InDoubt),
-        (answer(200, b"x" * (http.MAX_RESPONSE_BYTES + 1)), InDoubt),
         (answer(503, b"", "Retry-After: 7"), Unavailable),
         (answer(429), Unavailable),
         (answer(401), Misconfigured),
@@ -424,6 +424,7 @@ def test_no_answer_in_time_is_a_doubt_at_once_and_never_repeated():
         (f"Retry-After: {datetime.now(UTC) + timedelta(seconds=90):%a, %d %b %Y %H:%M:%S} GMT", 30, 90),
         ("Retry-After: Wed, 05 Jul 2023 08:21:00 GMT", 0, 0),
     ],
+    ids=["seconds", "far too many seconds", "a date to come", "a date gone by"],
 )
 def test_the_wait_that_the_provider_names_is_passed_on_within_an_hour(header, low, high):
     with FarEnd(answer(429, b"", header)) as far, pytest.raises(Unavailable) as caught:
@@ -448,6 +449,11 @@ def test_an_answer_that_trickles_for_ever_is_a_doubt():
     threading.Thread(target=trickle, daemon=True).start()
     with listener, pytest.raises(InDoubt):
         Mas(options(f"http://127.0.0.1:{listener.getsockname()[1]}", read_seconds=0.3)).send(call([phone(1)]))
+
+
+def test_an_answer_without_end_is_not_read_to_the_end():
+    with FarEnd(answer(200, b"x" * (3 * http.MAX_RESPONSE_BYTES))) as far, pytest.raises(InDoubt, match="longer than"):
+        Mas(options(far.url)).send(call([phone(1)]))
 
 
 def test_a_name_that_nobody_has_and_a_closed_port_are_tried_again_and_leave_nothing():

@@ -14,7 +14,7 @@ from typing import Literal, cast
 
 from ...alert import RegionCode
 from .. import rows
-from ..phones import UNASSIGNED, Phone, mask, parse_phone
+from ..phones import UNASSIGNED, Phone, mask, mask_within, parse_phone
 from ..regions import CodeSystem, Regions, Tier
 from ..rows import Notes, Row
 from .people import CHANNELS, PHONE_CHANNELS, Person, Place, Post, Resident, Role, Roster
@@ -26,6 +26,8 @@ COLUMNS = {
     PLACES: ("region", "channel", "address", "synthetic", "test"),
     RESIDENTS: ("region", "grid", "phone", "synthetic"),
 }
+_REGIONAL = frozenset(Tier)  # what a role can be `per` and that has a region of its own
+_REWRITTEN = "was rewritten as a number by a spreadsheet: format the column as text and enter it again"
 TEST_NAME = "测"  # every synthetic person's name contains it
 
 
@@ -92,6 +94,8 @@ def _people(table: Iterable[Row], notes: Notes) -> dict[str, Person]:
         person = _person(row, phones, notes)
         if not person.person_id:
             notes.error(row, "person_id is empty")
+        elif mask_within(person.person_id) != person.person_id:
+            notes.error(row, "person_id is a phone number: use another id, because ids are shown in logs and tables")
         elif person.person_id in found:
             notes.error(row, f"person_id {person.person_id} stands here twice")
         else:
@@ -189,7 +193,7 @@ def _posts(
 
 
 def _check_level(row: Row, regions: Regions, region: RegionCode, role: Role, notes: Notes) -> None:
-    level = Tier(role.per) if role.per in tuple(Tier) else Tier.VILLAGE  # a grid or household hangs below its village
+    level = Tier(role.per) if role.per in _REGIONAL else Tier.VILLAGE  # a grid or household hangs below its village
     if regions[region].tier is not level:
         notes.error(row, f"region {region} is a {regions[region].tier}; {role.code} is held for a {level}")
 
@@ -200,20 +204,10 @@ def _check_posts(posts: Iterable[Post], regions: Regions, roles: Mapping[str, Ro
         holders[post.role][post.region] += post.rank == "A"
     for role in roles.values():
         held = holders[role.code]
-        if role.count and role.per in tuple(Tier):
-            _warn_of(
-                notes,
-                regions,
-                [code for code in held if held[code] > role.count],
-                f"{role.code} has more than {role.count} holders of rank A",
-            )
-        if role.required:
-            _warn_of(
-                notes,
-                regions,
-                [r.code for r in regions if r.tier == role.per and not held[r.code]],
-                f"{role.code} has no holder of rank A",
-            )
+        crowded = [code for code in held if held[code] > role.count > 0] if role.per in _REGIONAL else []
+        _warn_of(notes, regions, crowded, f"{role.code} has more than {role.count} of rank A (deputies are B)")
+        vacant = [region.code for region in regions if region.tier == role.per and not held[region.code]] if role.required else []
+        _warn_of(notes, regions, vacant, f"{role.code} is vacant (nobody of rank A)")
 
 
 def _warn_of(notes: Notes, regions: Regions, codes: list[RegionCode], what: str) -> None:
@@ -301,7 +295,7 @@ def _region(row: Row, regions: Regions, notes: Notes) -> RegionCode | None:
         return region
     moved = regions.moved(value)
     if rows.is_damaged(value):
-        notes.error(row, "region was rewritten as a number by a spreadsheet: format the column as text and enter it again")
+        notes.error(row, f"region {_REWRITTEN}")
     elif moved:
         now = " or ".join(f"{code} ({regions[code].name})" for code in moved)
         notes.error(row, f"region {value} is a retired code: write {now}")
