@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -72,6 +72,16 @@ def small_roster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines += [f"330521102{200 + n % 2},1,1948{n:07d},1" for n in range(200)]  # 新市镇
     (folder / "residents.csv").write_text("\n".join(lines) + "\n", encoding="utf8")
     return folder
+
+
+@pytest.fixture
+def ledger(database_url: str, tmp_path: Path) -> Iterator[Ledger]:
+    """An empty ledger with its tables, on SQLite and on PostgreSQL."""
+    Seal.make(tmp_path / "ledger.key")
+    made = Ledger(database_url, Seal.from_file(tmp_path / "ledger.key"))
+    made.migrate()
+    yield made
+    made.close()
 
 
 @dataclass

@@ -112,7 +112,7 @@ def parse(files: Mapping[str, str]) -> Parts:
 def canonical(name: str) -> str:
     """One spelling of a name: full-width forms folded, spaces dropped, the long words for a village's committee shortened."""
     folded = "".join(unicodedata.normalize("NFKC", name).split())
-    folded = re.sub(r"(村民委员会|村委会)$", "村", folded)
+    folded = re.sub(r"村?(村民委员会|村委会)$", "村", folded)
     return re.sub(r"社区(居民委员会|居委会)$", "社区", folded)
 
 
@@ -160,7 +160,7 @@ def _check_parents(table: list[Row], found: Mapping[RegionCode, Region], notes: 
         if parent is None or parent.tier is not above[region.tier] or not region.code.startswith(parent.code):
             notes.error(row, f"parent = {region.parent!r}: must be the {above[region.tier]} that begins the code {region.code}")
     counties = [region.code for region in found.values() if region.tier is Tier.COUNTY]
-    if len(counties) != 1:
+    if len(counties) > 1 or not (counties or notes.problems):
         notes.error(REGIONS, f"{len(counties)} counties; there must be exactly one")
 
 

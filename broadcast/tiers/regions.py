@@ -178,7 +178,7 @@ class Regions:
 
 def shorten(value: str) -> str:
     """A code without the zeros that fill a county or a town up to twelve digits; "" when it is no such code."""
-    digits = value if value.isascii() else canonical(value)
+    digits = value.strip() if value.isascii() else canonical(value)
     if not re.fullmatch(r"[0-9]{6}|[0-9]{9}|[0-9]{12}", digits):
         return ""
     if not digits[6:].strip("0"):

@@ -12,7 +12,6 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), spoken)
     for pattern, spoken in (
         (r"https?://[^\s，。；、]*|www\.[^\s，。；、]*", ""),
-        (r"(?<=\d),(?=\d{3}(?!\d))", ""),  # 1,000
         (r"(?<!\d)(0\d{2,3})-(\d{7,8})(?!\d)", r"\1\2"),  # a telephone number is no range
         (r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)(?:T(?=\d))?", r"\1年\2月\3日"),
         (r"(?<!\d)(\d{1,2}):(\d{2})(?::\d{2})?(?!\d)", r"\1时\2分"),
@@ -91,4 +90,4 @@ def _tidy(text: str) -> str:
     text = re.sub(r"(?<![A-Za-z0-9]) +| +(?![A-Za-z0-9])", "", text)
     text = re.sub(r" +", " ", text)
     text = re.sub(rf"[，、；：]+(?=[。！？])|(?<=[{_PAUSES}])[，、；：。]+", "", text)
-    return text.lstrip(_PAUSES)
+    return text.lstrip(_PAUSES).rstrip("，、；：")

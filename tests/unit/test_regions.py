@@ -48,7 +48,7 @@ def test_roots_drop_what_another_covers_and_join_a_whole_set_of_children():
     assert DEQING.roots(["330521115", "330521115201"]) == ("330521115",)
 
 
-def test_an_unknown_code_is_not_found_by_name_of_the_county():
+def test_an_unknown_code_is_not_found_and_the_error_names_the_county():
     with pytest.raises(NotFound, match="德清县"):
         DEQING["330521999"]
     assert "330521999" not in DEQING
@@ -77,7 +77,7 @@ def test_only_four_towns_share_their_code_and_six_mca_codes_are_another_town():
     assert sorted(mca_of) == towns
     assert sum(mca_of[code] == code for code in towns) == 4
     others = [mca for code, mca in mca_of.items() if mca != code and mca in DEQING]
-    assert len(others) == 7 - 0 or len(others) == 6
+    assert len(others) == 6
 
 
 @pytest.mark.parametrize("name", ["东安村", "子思桥村", "王公郎村", "石泉村", "舍渭村", "东安", "舍渭"])
@@ -104,7 +104,9 @@ def test_a_village_name_that_exists_twice_means_both():
         ("德清", "330521"),
         ("全县", "330521"),
         (" 钟管　镇 ", "330521104"),
-        ("燎原村村委会", "330521115201"),
+        ("燎原村村民委员会", "330521115201"),
+        ("燎原村委会", "330521115201"),
+        ("何村村委会", "330521115203"),
         ("居仁社区居民委员会", "330521001001"),
     ],
 )
