@@ -217,7 +217,7 @@ def open_gateway(settings: Settings, clock: Callable[[], datetime] | None = None
         far_ends=far_ends(settings.peers, settings.threads),
         templates=_templates(settings),
         ring=bell.ring,
-        rate=RateLimiter(client, "broadcast:rate"),
+        rate=RateLimiter(client, "broadcast"),
     )
     if clock is not None:
         house.clock = clock

@@ -10,7 +10,7 @@ from ..channels.base import Call, Facts, Message, Purpose
 from ..delivery import Receipt, State
 from ..errors import BroadcastError, InDoubt, Misconfigured, Unavailable, Unsupported
 from ..ledger import Row, leases, questions, sending
-from ..ledger.sending import Held, Piece, Run
+from ..ledger.sending import Held, Later, Piece, Run
 from .house import FarEnd, House, log
 
 NO_PEER_SECONDS = 60
@@ -86,7 +86,7 @@ def _hand_over(house: House, far_end: FarEnd, held: Held) -> None:
     calls = [wanted[i : i + far_end.capabilities.per_call] for i in range(0, len(wanted), far_end.capabilities.per_call)]
     if refused:
         first_call = calls[0][-1].seq if calls else None
-        if not _write(house, held, _refusals(far_end, refused), progress=first_call):
+        if not _write(house, far_end, held, _refusals(far_end, refused), progress=first_call):
             return
     facts = _facts(house, held)
     for n, pieces in enumerate(calls):
@@ -94,7 +94,7 @@ def _hand_over(house: House, far_end: FarEnd, held: Held) -> None:
         if receipts is None:
             return
         progress = calls[n + 1][-1].seq if n + 1 < len(calls) else None
-        if not _write(house, held, Run(tuple(p.seq for p in pieces), tuple(receipts)), progress=progress):
+        if not _write(house, far_end, held, Run(tuple(p.seq for p in pieces), tuple(receipts)), progress=progress):
             return
 
 
@@ -131,7 +131,7 @@ def _call(house: House, far_end: FarEnd, held: Held, facts: Facts, pieces: Seque
         _nothing_left(house, held, str(error), pause)
     except Misconfigured as error:
         log.error("peer %s refuses us, not the target: %s", far_end.peer.name, error)
-        _nothing_left(house, held, f"misconfigured: {error}", MISCONFIGURED_SECONDS, break_for=MISCONFIGURED_SECONDS)
+        _nothing_left(house, held, f"misconfigured: {error}", MISCONFIGURED_SECONDS)
     except InDoubt as error:
         _something_may_have_left(house, far_end, held, seqs, str(error))
     except BroadcastError:
@@ -147,11 +147,11 @@ def pause_after(attempt: int) -> float:
     return float(min(LONGEST_PAUSE, 2 ** (attempt - 1)))
 
 
-def _nothing_left(house: House, held: Held, reason: str, pause: float, break_for: float | None = None) -> None:
+def _nothing_left(house: House, held: Held, reason: str, pause: float) -> None:
     now = house.now()
     with house.ledger.write() as tx:
         sending.defer(tx, held, reason, now + int(pause * 1000), now)
-        leases.failed(tx, held.peer, reason, now, break_for)
+        leases.failed(tx, held.peer, reason, now)
 
 
 def _something_may_have_left(house: House, far_end: FarEnd, held: Held, seqs: Sequence[int], reason: str) -> None:
@@ -166,10 +166,12 @@ def _something_may_have_left(house: House, far_end: FarEnd, held: Held, seqs: Se
         leases.failed(tx, held.peer, reason, now)
 
 
-def _write(house: House, held: Held, run: Run, progress: int | None) -> bool:
+def _write(house: House, far_end: FarEnd, held: Held, run: Run, progress: int | None) -> bool:
+    now, doubt_seconds = house.now(), far_end.capabilities.doubt_seconds
     with house.ledger.write() as tx:
-        goes_on = sending.answer(tx, house.ledger.database, held, run, progress=progress, now=house.now())
-        leases.worked(tx, held.peer, house.now())
+        later = Later(rest=now + int(pause_after(held.attempt) * 1000), decide=now + doubt_seconds * 1000)
+        goes_on = sending.answer(tx, house.ledger.database, held, run, progress=progress, later=later, now=now)
+        leases.worked(tx, held.peer, now)
     return goes_on
 
 

@@ -57,11 +57,12 @@ def _of_the_ledger(house: House, tx: Transaction) -> Iterator[Check]:
             name, "green" if alive else "red", "runs" if alive else "nobody does it: start `broadcast up` or `broadcast worker`"
         )
     yield from _of_the_backlog(questions.backlog(tx, now))
-    broken = leases.open_breakers(tx, now)
-    for row in broken:
-        yield Check(f"peer {row.peer}", "red", f"left alone after {row.failures} failures: {row.reason}")
+    failing = leases.failing(tx)
+    for row in failing:
+        text = f"{row.failures} failures in a row{', left alone for a while' if row.open_until > now else ''}: {row.reason}"
+        yield Check(f"peer {row.peer}", "red" if row.failures >= leases.OPEN_AFTER else "yellow", text)
     for channel in sorted(house.far_ends):
-        if house.far_ends[channel].peer.name not in {row.peer for row in broken}:
+        if house.far_ends[channel].peer.name not in {row.peer for row in failing}:
             peer = house.far_ends[channel].peer
             yield Check(f"channel {channel}", "green", f"{peer.name} ({'simulated' if peer.simulated else 'live'})")
 

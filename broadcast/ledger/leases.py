@@ -46,11 +46,11 @@ OPEN_AFTER = 5  # failures in a row
 OPEN_SECONDS = 15
 
 
-def failed(tx: sa.Connection, peer: str, reason: str, now: int, seconds: float | None = None) -> None:
-    """Counts a failure of a far end; after OPEN_AFTER in a row (or at once, with `seconds`) it is left alone."""
+def failed(tx: sa.Connection, peer: str, reason: str, now: int) -> None:
+    """Counts a failure of a far end; after OPEN_AFTER in a row it is left alone."""
     row = tx.execute(sa.select(breaker).where(breaker.c.peer == peer).with_for_update()).first()
     failures = (row.failures if row else 0) + 1
-    pause = seconds if seconds is not None else (OPEN_SECONDS if failures >= OPEN_AFTER else 0)
+    pause = OPEN_SECONDS if failures >= OPEN_AFTER else 0
     values = {"failures": failures, "open_until": now + int(pause * 1000), "reason": reason[:300]}
     if row is None:
         tx.execute(
@@ -74,6 +74,6 @@ def worked(tx: sa.Connection, peer: str, now: int) -> None:
     )
 
 
-def open_breakers(tx: sa.Connection, now: int) -> list[Row]:
-    """The far ends that are left alone now."""
-    return list(tx.execute(sa.select(breaker).where(breaker.c.open_until > now)))
+def failing(tx: sa.Connection) -> list[Row]:
+    """The far ends whose last call failed, with how often in a row; `open_until` in the future: left alone now."""
+    return list(tx.execute(sa.select(breaker).where(breaker.c.failures > 0)))

@@ -149,15 +149,24 @@ class Run:
     receipts: tuple[Receipt, ...]
 
 
-def answer(tx: sa.Connection, database: Database, held: Held, run: Run, *, progress: int | None, now: int) -> bool:
+@dataclass(frozen=True, slots=True)
+class Later:
+    """When what an answer left open comes up again: what is deferred, and what is in doubt."""
+
+    rest: int
+    decide: int
+
+
+def answer(tx: sa.Connection, database: Database, held: Held, run: Run, *, progress: int | None, later: Later, now: int) -> bool:
     """Writes what a call was answered. `progress`: the next call goes up to that seq; None when this was the last.
 
-    False when the holder must stop: the lease was lost (the answer is kept as an entry, it changes no state), or the
-    alert is over.
+    A channel that had to split a call may answer DEFERRED or IN_DOUBT for some of it. False when the holder must stop: the
+    lease was lost (the answer is kept as an entry, it changes no state), or the alert is over.
     """
-    whole = progress is None and len(run.seqs) == len(held.pieces)
-    values = {"progress": progress, "lease": database.clock() + int(LEASE * 1000)} if progress is not None else {}
-    usual = Counter(r.state for r in run.receipts).most_common(1)[0][0]
+    usual = _usual(run)
+    # One call for all of the batch, all settled: then the batch's row says it for those that have nothing else to say.
+    whole = progress is None and len(run.seqs) == len(held.pieces) and usual is not None
+    values: dict[str, object] = {"progress": progress, "lease": database.clock() + int(LEASE * 1000)}
     if progress is None:
         values = {"state": usual if whole else State.ACCEPTED, "holder": "", "lease": None, "due": None, "ended": now}
     mine = tx.execute(
@@ -169,9 +178,31 @@ def answer(tx: sa.Connection, database: Database, held: Held, run: Run, *, progr
         _too_late(tx, held, run, now)
         return False
     write_receipts(tx, held.batch_id, run, origin="answer", peer=held.peer, fence=held.fence, attempt=held.attempt, now=now)
-    # Only what differs from the batch is a row of its own; when this call was not all of the batch, everything is.
     _set_states(tx, held.batch_id, run, inherits=usual if whole else None)
-    return progress is None or _still_wanted(tx, held, now)
+    if any(r.state is State.IN_DOUBT for r in run.receipts):
+        tx.execute(batch.update().where(batch.c.id == held.batch_id).values(doubt_due=later.decide))
+    if progress is None:
+        return whole or _rest_is_due(tx, held, later, now)
+    return _still_wanted(tx, held, now)
+
+
+def _usual(run: Run) -> State | None:
+    """What most of a call's deliveries became; None when some of it is to be sent again."""
+    if any(r.state is State.DEFERRED for r in run.receipts):
+        return None
+    settled = Counter(r.state for r in run.receipts if r.state is not State.IN_DOUBT)
+    return settled.most_common(1)[0][0] if settled else None
+
+
+def _rest_is_due(tx: sa.Connection, held: Held, later: Later, now: int) -> bool:
+    """After the last call: what has no state of its own was deferred by the channel, and is due again."""
+    left = sa.select(delivery.c.seq).where(delivery.c.batch_id == held.batch_id, delivery.c.state.is_(None)).limit(1)
+    if tx.execute(left).first() is not None:
+        row = tx.execute(sa.select(alert.c.state).where(alert.c.id == held.alert_id)).one()
+        over = row.state not in _may_send(held.purpose)
+        values = {"state": State.CANCELLED} if over else {"state": State.DEFERRED, "due": later.rest, "rung": None, "ended": None}
+        tx.execute(batch.update().where(batch.c.id == held.batch_id).values(**values))
+    return True
 
 
 def _still_wanted(tx: sa.Connection, held: Held, now: int) -> bool:
@@ -222,7 +253,7 @@ def write_receipts(
 def _set_states(tx: sa.Connection, batch_id: int, run: Run, inherits: State | None) -> None:
     by_state: dict[tuple[State, str], list[int]] = {}
     for seq, got in zip(run.seqs, run.receipts, strict=True):
-        if got.state != inherits:
+        if got.state not in (inherits, State.DEFERRED):
             by_state.setdefault((got.state, got.code or got.detail), []).append(seq)
     for (state, reason), seqs in by_state.items():
         told = reason[:200] if state not in (State.ACCEPTED, State.DELIVERED) else None

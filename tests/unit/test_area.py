@@ -318,7 +318,9 @@ def test_a_polygon_without_usable_coordinates_is_told_and_warns_nobody(figure):
 
 # --- whatever comes in
 
-WORDS = st.sampled_from([*(region.name for region in DEQING), "武康", "等镇(街道)", "、", ",", "和", "及", "高新区", "德清县", "西部山区", "城西村"])
+WORDS = st.sampled_from(
+    [*(region.name for region in DEQING), "武康", "等镇(街道)", "、", ",", "和", "及", "高新区", "德清县", "西部山区", "城西村"]
+)
 DESCRIPTIONS = st.one_of(st.text(), st.lists(WORDS, max_size=8).map("".join))
 CODES = st.one_of(
     st.text(max_size=14),
@@ -330,7 +332,9 @@ AREAS = st.builds(
     Area,
     description=DESCRIPTIONS,
     polygons=st.lists(st.lists(PAIR, max_size=6).map(tuple), max_size=2).map(tuple),
-    circles=st.lists(st.builds(Circle, st.floats(29, 32) | st.floats(), st.floats(118, 122), st.floats(0, 50) | st.floats()), max_size=2).map(tuple),
+    circles=st.lists(
+        st.builds(Circle, st.floats(29, 32) | st.floats(), st.floats(118, 122), st.floats(0, 50) | st.floats()), max_size=2
+    ).map(tuple),
     geocodes=st.lists(st.builds(Geocode, CODES), max_size=5).map(tuple),
 )
 SYSTEMS = st.sampled_from([None, *CodeSystem])

@@ -1,0 +1,293 @@
+"""The ledger itself: claims, fences, doubts, evidence that stays as it was written."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from broadcast.delivery import Receipt, State
+from broadcast.errors import LedgerUnavailable, NotAllowed
+from broadcast.ledger import Ledger, Seal, chain, leases, operators, sending
+from broadcast.ledger import tables as t
+from broadcast.ledger.seal import WrongKey
+from broadcast.ledger.sending import Later, Run
+
+LATER = Later(rest=5000, decide=9000)
+
+
+def a_batch(ledger: Ledger, size: int = 4, *, doubt: str = "resend", state: str = "active", expires: int = 10**13) -> int:
+    with ledger.write() as tx:
+        alert_id = tx.execute(
+            t.alert.insert()
+            .values(
+                event_key="e", sender="测试", identifier=str(ledger.database.now(tx)) + str(id(object())), sender_code="", source="", form="json",
+                msg_type="Alert", status="Actual", scope="Public", event_code="", event="", level="red", headline="", issuer="", sent=0, received=0,
+                expires=expires, state=state, stand_down=False, sha256="", doubt=doubt, drafted_by="", understood="{}",
+            )
+            .returning(t.alert.c.id)
+        ).scalar_one()  # fmt: skip
+        wording_id = tx.execute(
+            t.wording.insert()
+            .values(alert_id=alert_id, channel="sms", audience="post", purpose="alarm", language="zh", text="测", units=1, template="", notes="[]")
+            .returning(t.wording.c.id)
+        ).scalar_one()
+        batch_id = tx.execute(
+            t.batch.insert()
+            .values(
+                alert_id=alert_id, rule_id=1, channel="sms", lane="alarm", purpose="alarm", wording_id=wording_id, size=size, state="planned", due=0
+            )
+            .returning(t.batch.c.id)
+        ).scalar_one()
+        rows = [
+            {"batch_id": batch_id, "seq": n, "alert_id": alert_id, "channel": "sms", "purpose": "alarm", "region": "330521", "target_id": n,
+             "address": ledger.seal.seal(f"+8615400000{n:03d}"), "synthetic": True}
+            for n in range(1, size + 1)
+        ]  # fmt: skip
+        tx.execute(t.delivery.insert(), rows)
+    return batch_id
+
+
+def claim(ledger: Ledger, batch_id: int, now: int = 1000, per_call: int = 1000) -> sending.Held | None:
+    with ledger.write() as tx:
+        found = sending.owed(tx, batch_id, now)
+        if found is None:
+            return None
+        return sending.claim(ledger.database, tx, *found, peer="p", holder="w", per_call=per_call, now=now)
+
+
+def states(ledger: Ledger, batch_id: int) -> list[str]:
+    with ledger.read() as tx:
+        rows = tx.execute(
+            sa.select(sa.func.coalesce(t.delivery.c.state, t.batch.c.state))
+            .join(t.batch, t.batch.c.id == t.delivery.c.batch_id)
+            .where(t.batch.c.id == batch_id)
+            .order_by(t.delivery.c.seq)
+        )
+        return list(rows.scalars())
+
+
+def test_of_many_workers_one_claims_a_batch(ledger):
+    batch_id = a_batch(ledger)
+    won: list[sending.Held] = []
+    start = threading.Barrier(8)
+
+    def work() -> None:
+        start.wait()
+        held = claim(ledger, batch_id)
+        if held:
+            won.append(held)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(won) == 1 and won[0].fence == 1
+    assert states(ledger, batch_id) == ["sending"] * 4
+
+
+def test_a_whole_batch_answered_alike_is_one_write_and_only_exceptions_are_rows(ledger):
+    batch_id = a_batch(ledger)
+    held = claim(ledger, batch_id)
+    receipts = [Receipt(State.ACCEPTED, ref="g1")] * 3 + [Receipt(State.REJECTED, code="InvalidMobile")]
+
+    with ledger.write() as tx:
+        assert sending.answer(tx, ledger.database, held, Run((1, 2, 3, 4), tuple(receipts)), progress=None, later=LATER, now=2000)
+
+    assert states(ledger, batch_id) == ["accepted"] * 3 + ["rejected"]
+    with ledger.read() as tx:
+        own = tx.execute(sa.select(t.delivery.c.seq, t.delivery.c.state).where(t.delivery.c.state.is_not(None))).all()
+        kept = tx.execute(sa.select(t.receipt.c.first_seq, t.receipt.c.last_seq, t.receipt.c.state).order_by(t.receipt.c.id)).all()
+    assert [tuple(row) for row in own] == [(4, "rejected")]
+    assert [tuple(row) for row in kept] == [(1, 3, "accepted"), (4, 4, "rejected")]
+
+
+def test_a_call_that_its_channel_had_to_split_resends_only_what_was_deferred(ledger):
+    batch_id = a_batch(ledger)
+    held = claim(ledger, batch_id)
+    split = (Receipt(State.ACCEPTED, ref="g1"), Receipt(State.IN_DOUBT), Receipt(State.DEFERRED), Receipt(State.REJECTED))
+
+    with ledger.write() as tx:
+        assert sending.answer(tx, ledger.database, held, Run((1, 2, 3, 4), split), progress=None, later=LATER, now=2000)
+
+    assert states(ledger, batch_id) == ["accepted", "in_doubt", "deferred", "rejected"]
+    assert claim(ledger, batch_id, now=4999) is None
+    assert [piece.seq for piece in claim(ledger, batch_id, now=5000).pieces] == [3]
+
+
+def test_an_answer_with_an_old_fence_is_an_entry_and_changes_no_state(ledger):
+    batch_id = a_batch(ledger)
+    held = claim(ledger, batch_id)
+    with ledger.write() as tx:
+        tx.execute(t.batch.update().where(t.batch.c.id == batch_id).values(lease=0))
+        row = sending.expired_leases(tx, ledger.database)[0]
+        sending.doubt(tx, row.id, row.fence, sending.started(tx, row), "its worker died", decide=9000, rest_due=2000, now=2000)
+
+    with ledger.write() as tx:
+        late = Run((1, 2, 3, 4), tuple([Receipt(State.ACCEPTED, ref="g1")] * 4))
+        assert not sending.answer(tx, ledger.database, held, late, progress=None, later=LATER, now=3000)
+
+    assert states(ledger, batch_id) == ["in_doubt"] * 4
+    with ledger.read() as tx:
+        kinds = tx.execute(sa.select(t.entry.c.kind).where(t.entry.c.chain == chain.of_alert(held.alert_id))).scalars().all()
+    assert "answer.too_late" in kinds
+
+
+def test_a_worker_that_dies_between_two_calls_leaves_one_call_in_doubt_and_the_rest_due(ledger):
+    batch_id = a_batch(ledger, size=6)
+    held = claim(ledger, batch_id, per_call=2)
+    with ledger.write() as tx:
+        accepted = Run((1, 2), (Receipt(State.ACCEPTED, ref="a"), Receipt(State.ACCEPTED, ref="b")))
+        assert sending.answer(tx, ledger.database, held, accepted, progress=4, later=LATER, now=1500)
+        tx.execute(t.batch.update().where(t.batch.c.id == batch_id).values(lease=0))
+    with ledger.write() as tx:
+        row = sending.expired_leases(tx, ledger.database)[0]
+        sending.doubt(tx, row.id, row.fence, sending.started(tx, row), "its worker died", decide=9000, rest_due=2000, now=2000)
+
+    assert states(ledger, batch_id) == ["accepted", "accepted", "in_doubt", "in_doubt", "deferred", "deferred"]
+    again = claim(ledger, batch_id, now=2000)
+    assert [piece.seq for piece in again.pieces] == [5, 6]
+
+
+@pytest.mark.parametrize(("policy", "after"), [("resend", "deferred"), ("hold", "in_doubt")])
+def test_a_doubt_that_no_report_settles_is_decided_by_the_plan(ledger, policy, after):
+    batch_id = a_batch(ledger, doubt=policy)
+    held = claim(ledger, batch_id)
+    with ledger.write() as tx:
+        sending.doubt(tx, batch_id, held.fence, [1, 2, 3, 4], "no answer", decide=9000, rest_due=2000, now=2000)
+        assert sending.decided_doubts(tx, 8999) == 0
+        assert sending.decided_doubts(tx, 9000) == 1
+        assert sending.decided_doubts(tx, 9001) == 0
+
+    assert states(ledger, batch_id) == [after] * 4
+    assert (claim(ledger, batch_id, now=9000) is not None) == (policy == "resend")
+
+
+def test_a_batch_is_doubled_out_of_doubt_once_and_then_left(ledger):
+    batch_id = a_batch(ledger)
+    for now in (1000, 10_000):
+        held = claim(ledger, batch_id, now=now)
+        with ledger.write() as tx:
+            sending.doubt(tx, batch_id, held.fence, [1, 2, 3, 4], "no answer", decide=now + 100, rest_due=now, now=now)
+            sending.decided_doubts(tx, now + 100)
+
+    assert states(ledger, batch_id) == ["in_doubt"] * 4
+
+
+def test_what_is_deferred_when_its_alert_is_over_is_cancelled(ledger):
+    batch_id = a_batch(ledger)
+    held = claim(ledger, batch_id)
+    with ledger.write() as tx:
+        tx.execute(t.alert.update().where(t.alert.c.id == held.alert_id).values(state="cancelled"))
+        sending.defer(tx, held, "HTTP 503", 2000, 1500)
+
+    assert states(ledger, batch_id) == ["cancelled"] * 4
+
+
+def test_a_peer_that_fails_five_times_is_left_alone_for_a_while(ledger):
+    batch_id = a_batch(ledger)
+    with ledger.write() as tx:
+        for n in range(leases.OPEN_AFTER):
+            leases.failed(tx, "p", "refused", 1000 + n)
+
+    assert claim(ledger, batch_id, now=2000) is None
+    assert claim(ledger, batch_id, now=2000 + leases.OPEN_SECONDS * 1000) is not None
+
+
+def test_a_lease_is_held_by_one_and_taken_over_when_it_runs_out(ledger):
+    assert leases.hold(ledger.database, "sweep", "a", 30)
+    assert not leases.hold(ledger.database, "sweep", "b", 30)
+    assert leases.hold(ledger.database, "sweep", "a", 30)
+    leases.let_go(ledger.database, "sweep", "a")
+    assert leases.hold(ledger.database, "sweep", "b", 30)
+
+
+@pytest.mark.parametrize("table", t.EVIDENCE)
+@pytest.mark.parametrize("change", ["UPDATE {0} SET {1} = {1}", "DELETE FROM {0}"])
+def test_evidence_can_only_be_added(ledger, table, change):
+    column = next(iter(t.metadata.tables[table].columns)).name
+    with ledger.write() as tx:
+        chain.append(tx, chain.HOUSE, "test", 1, {"a": 1})
+    _one_row_each(ledger)
+
+    with pytest.raises(sa.exc.DBAPIError, match="evidence"), ledger.write() as tx:
+        tx.exec_driver_sql(change.format(table, column))
+
+
+def _one_row_each(ledger: Ledger) -> None:
+    batch_id = a_batch(ledger)
+    with ledger.write() as tx:
+        run = Run((1,), (Receipt(State.ACCEPTED),))
+        sending.write_receipts(tx, batch_id, run, origin="answer", peer="p", fence=1, attempt=1, now=1)
+        tx.execute(t.alert_raw.insert().values(alert_id=batch_id, raw=b"x"))
+        tx.execute(t.refused.insert().values(received=1, source="", sha256="", size=1, raw=b"x", reason="r"))
+
+
+def test_the_chain_holds_and_names_the_first_entry_that_does_not(ledger):
+    with ledger.write() as tx:
+        for n in range(5):
+            chain.append(tx, "alert:1", "test", n, {"n": n, "文": "测"}, "测试")
+        assert chain.verify(tx, "alert:1") is None
+        for trigger in _triggers(ledger, tx):
+            tx.exec_driver_sql(trigger)
+        tx.execute(t.entry.update().where(t.entry.c.n == 3).values(body='{"n":9}'))
+        broken = chain.verify(tx, "alert:1")
+
+    assert (broken.n, broken.what) == (3, "hash")
+
+
+def _triggers(ledger: Ledger, tx) -> list[str]:
+    if ledger.database.is_sqlite:
+        return ["DROP TRIGGER guard_entry_update"]
+    return ["ALTER TABLE entry DISABLE TRIGGER ALL"]
+
+
+def test_migrations_and_tables_agree(ledger):
+    with ledger.read() as tx:
+        assert compare_metadata(MigrationContext.configure(tx), t.metadata) == []
+
+
+def test_a_sealed_address_opens_with_its_key_only(tmp_path):
+    for name in "ab":
+        Seal.make(tmp_path / name)
+    one, other = Seal.from_file(tmp_path / "a"), Seal.from_file(tmp_path / "b")
+
+    assert one.seal("+8615400000001") == one.seal("+8615400000001") and b"154" not in one.seal("+8615400000001")
+    assert one.open(one.seal("+8615400000001")) == "+8615400000001"
+    assert one.seal_body(b"x") != one.seal_body(b"x") and one.open_body(one.seal_body(b"")) == b""
+    with pytest.raises(WrongKey):
+        other.open(one.seal("+8615400000001"))
+    with pytest.raises(FileExistsError):
+        Seal.make(tmp_path / "a")
+
+
+def test_a_wrong_pin_is_refused_and_five_lock_the_operator_for_a_minute(ledger):
+    with ledger.write() as tx:
+        operators.add(tx, "测试值班员", ["DUTY_OFFICER"], "135790", 0, "测")
+        for now in range(operators.LOCK_AFTER):
+            assert operators.check(tx, "测试值班员", "000000", now) is None
+        with pytest.raises(NotAllowed, match="wait"):
+            operators.check(tx, "测试值班员", "135790", 100)
+        assert operators.check(tx, "测试值班员", "135790", 100_000).roles == {"DUTY_OFFICER"}
+        assert operators.check(tx, "nobody", "135790", 100_000) is None
+        kept = tx.execute(sa.select(t.operator.c.pin)).scalar_one()
+    assert "135790" not in kept
+
+
+def test_a_ledger_that_cannot_be_opened_says_what_to_do(tmp_path):
+    Seal.make(tmp_path / "k")
+    nowhere = Ledger(f"sqlite:///{tmp_path / 'no' / 'ledger.db'}", Seal.from_file(tmp_path / "k"))
+    with pytest.raises(LedgerUnavailable, match="cannot be opened"), nowhere.read():
+        pass
+    empty = Ledger(f"sqlite:///{tmp_path / 'empty.db'}", Seal.from_file(tmp_path / "k"))
+    with pytest.raises(LedgerUnavailable, match="broadcast init"), empty.read() as tx:
+        tx.execute(sa.select(t.alert.c.id))
+    far = Ledger("postgresql://somebody:secret@127.0.0.1:1/none", Seal.from_file(tmp_path / "k"))
+    with pytest.raises(LedgerUnavailable) as told, far.read():
+        pass
+    assert "secret" not in str(told.value)
