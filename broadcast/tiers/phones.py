@@ -35,7 +35,7 @@ class Phone:
 def parse_phone(text: str) -> Phone | None:
     """A number as a person writes it (Chinese, or international with +); None when no such number can exist."""
     digits = text.removeprefix("+86").replace(" ", "").replace("-", "")
-    if len(digits) == 11 and digits.isascii() and digits.isdigit() and digits[0] == "1":
+    if _MOBILE.fullmatch(digits):
         valid, plain = _judge_mobile(digits[:_DECIDING])
         if plain:
             return Phone(f"+86{digits}", valid, landline=False)
@@ -51,12 +51,17 @@ def mask(phone: str) -> str:
 
 
 _PLAIN = re.compile(r"\+?[0-9][0-9 ()-]{2,30}", re.ASCII)
-_WRITTEN = re.compile(r"(?<!\d)(?:\+?86)?(1\d{10})(?!\d)", re.ASCII)  # not a region code, which has 6, 9 or 12 digits
+# Numbers that begin with 10 to 12 or 179 are read by the library as a carrier's code and a shorter number: not the quick way.
+_MOBILE = re.compile(r"1(?!79)[3-9][0-9]{9}")
+_MOBILE_SHAPE = re.compile(r"\+861[0-9]{10}")
+_WRITTEN = re.compile(
+    r"(?<!\d)(?:\+?86[ -]?)?(1(?:[ -]?\d){10})(?!\d)", re.ASCII
+)  # not a region code, which has 6, 9 or 12 digits
 
 
 def mask_within(text: str) -> str:
     """A text in which every mobile number is masked: for what quotes a cell that should have held something else."""
-    return _WRITTEN.sub(lambda found: mask(found[1]), text)
+    return _WRITTEN.sub(lambda found: mask(re.sub("[ -]", "", found[1])), text)
 
 
 # Chinese mobile ranges are told apart by their first four or five digits (1740[0-5] is the longest in libphonenumber's metadata).
@@ -81,6 +86,9 @@ def _parse(text: str) -> Phone | None:
     # Not is_possible_number: it also passes what can be dialled only within one town, such as 8012345.
     if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
         return None
-    landline = phonenumbers.number_type(number) == PhoneNumberType.FIXED_LINE
     e164 = phonenumbers.format_number(number, PhoneNumberFormat.E164)
-    return Phone(e164, phonenumbers.is_valid_number(number), landline)
+    valid = phonenumbers.is_valid_number(number)
+    # Of China's numbers the library calls 7 to 12 digits possible; a mobile number has 11, so that a dropped digit is a mistake.
+    if not valid and number.country_code == 86 and not _MOBILE_SHAPE.fullmatch(e164):
+        return None
+    return Phone(e164, valid, landline=phonenumbers.number_type(number) == PhoneNumberType.FIXED_LINE)

@@ -186,7 +186,7 @@ def _fields(alert: Alert, purpose: Purpose, *, event: str, level: Level | None, 
         "description": _clean(info.description) if info else "",
         "sent": _beijing(alert),
         "number": _clean(alert.identifier)[-40:],
-        "refers": _clean(refers)[:20],
+        "refers": _clean(refers)[:10],
         "audience": audience,
         "brief": False,
     }
@@ -279,7 +279,7 @@ def _shorter(fields: dict[str, Any], areas: Sequence[str]) -> Iterator[tuple[dic
     steps.append(({"issuer": ""}, "the issuer was left out"))
     steps += [({"area": area}, f"places shortened to {area}") for area in areas[2:]]
     steps.append(({"brief": True}, "what to do is in its shortest form"))
-    lengths = [length for length in (24, 12, 8, 4) if length < len(fields["event"])]
+    lengths = [length for length in (24, 12, 8, 4, 2) if length < len(fields["event"])]
     steps += [({"event": fields["event"][:length]}, f"the event's name was cut to {length}") for length in lengths]
     for change, lost in steps:
         fields = fields | change

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from datetime import UTC, datetime
@@ -301,8 +302,8 @@ def test_geometry_never_takes_away_what_codes_and_names_say():
 
 def test_a_town_with_an_outline_is_hit_exactly():
     ring = [[119.95, 30.50], [120.00, 30.50], [120.00, 30.55], [119.95, 30.55], [119.95, 30.50]]
-    outlines = '{"type":"FeatureCollection","features":[{"properties":{"code":"330521001"},"geometry":{"type":"Polygon","coordinates":[%s]}}]}'
-    regions = Regions.load(FILES | {"town_outlines.geojson": outlines % ring})
+    outline = {"properties": {"code": "330521001"}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    regions = Regions.load(FILES | {"town_outlines.geojson": json.dumps({"type": "FeatureCollection", "features": [outline]})})
     inside = cover(alert(area(polygons=(square(30.54, 119.99),))), regions, None)
     outside = cover(alert(area(polygons=(square(30.5501, 119.99),), circles=(Circle(30.56, 119.97, 1.0),))), regions, None)
     touching = cover(alert(area(circles=(Circle(30.56, 119.97, 1.2),))), regions, None)

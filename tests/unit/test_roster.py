@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import phonenumbers
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -177,7 +178,7 @@ def test_missing_files_and_columns_are_named(tmp_path):
 def test_a_gbk_file_is_refused_with_the_line_and_what_to_do(tmp_path):
     load(tmp_path)
     (tmp_path / "people.csv").write_bytes((HEADERS["people.csv"] + PERSON).encode("gbk"))
-    with pytest.raises(InvalidFiles, match="people.csv:2: error: .*not UTF-8.*CSV UTF-8"):
+    with pytest.raises(InvalidFiles, match=r"people.csv:2: error: .*not UTF-8.*CSV UTF-8"):
         roster.read(tmp_path, DEQING, NO_VACANCIES)
 
 
@@ -200,9 +201,10 @@ def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path, noise):
     load(tmp_path)
     (tmp_path / "people.csv").write_bytes(HEADERS["people.csv"].encode() + noise)
     try:
-        assert roster.read(tmp_path, DEQING, NO_VACANCIES).persons is not None
+        found = roster.read(tmp_path, DEQING, NO_VACANCIES).problems
     except InvalidFiles as refused:
-        assert all(problem.file.endswith(".csv") for problem in refused.problems)
+        found = refused.problems
+    assert all(problem.file.endswith(".csv") for problem in found)
 
 
 # --- what is only warned of
@@ -214,7 +216,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path, noise):
         ("P2,王二,15400000002,,,1,0\n", "should contain 测"),
         ("P2,王二,15400000002,,,0,0\n", "154****0002 is of those that begin with 154 or 194"),
         ("P2,王二,16000000002,,,0,0\n", "160****0002 is of those that are possible but not valid"),
-        ("P2,王二,0572-8800 1234,,,0,0\n", "landlines"),
+        ("P2,王二,0572-8062345,,,0,0\n", "landlines"),
         ("P2,王测二,,,,1,0\n", "nothing can reach them"),
     ],
 )
@@ -282,19 +284,18 @@ def test_what_is_no_number_is_none(text):
 
 @given(st.from_regex(r"\A1[0-9]{10}\Z"))
 def test_the_quick_way_judges_a_mobile_number_as_the_library_does(text):
-    import phonenumbers
-
     number = phonenumbers.parse(text, "CN")
     read = parse_phone(text)
     possible = phonenumbers.is_possible_number_with_reason(number) == phonenumbers.ValidationResult.IS_POSSIBLE
-    assert (read is not None) == possible
+    itself = number.national_number == int(text)  # 1125… is read as a carrier's code and a shorter number
+    assert (read is not None) == (possible and (itself or phonenumbers.is_valid_number(number)))
     if read:
         assert read.e164 == phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
         assert read.valid == phonenumbers.is_valid_number(number)
 
 
 def test_a_number_inside_a_text_is_masked_and_a_region_code_is_not():
-    assert mask_within("x 13812340002, +8613812340002; 330521115201") == "x 138****0002, 138****0002; 330521115201"
+    assert mask_within("x 13812340002, +86 138-1234-0002; 330521115201") == "x 138****0002, 138****0002; 330521115201"
 
 
 # --- roles
@@ -311,7 +312,7 @@ def test_the_roles_of_the_county_are_read():
 def test_roles_that_are_wrong_are_refused_by_line():
     with pytest.raises(InvalidFiles) as refused:
         load_roles("code,tier,zh,count\nA,street,甲,1\nB,town,乙,some\nB,town,乙,1\n,town,丙,1\n")
-    assert [problem.line for problem in refused.value.problems] == [2, 3, 4, 5]
+    assert sorted({problem.line for problem in refused.value.problems}) == [2, 3, 4, 5]
 
 
 # --- what an import would change

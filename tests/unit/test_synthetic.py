@@ -128,5 +128,5 @@ def test_the_largest_size_has_one_number_for_every_resident_and_is_never_held(tm
 
 def test_a_population_without_a_town_is_refused(tmp_path):
     short = "\n".join(line for line in POPULATION.splitlines() if "禹越镇" not in line)
-    with pytest.raises(InvalidFiles, match="population.csv:0: error: no residents and households for 禹越镇"):
+    with pytest.raises(InvalidFiles, match=r"population.csv:0: error: no residents and households for 禹越镇"):
         synthetic.write(tmp_path, DEQING, short, "S", 1)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broadcast.alert import Alert, ChannelText, Identifier, Info, Level, MsgType, RegionCode, Scope, Severity, Signal, Status
@@ -262,9 +262,10 @@ NAMES = st.text(st.characters(codec="utf-8"), max_size=120) | st.text("𠮷暴�
     status=st.sampled_from([Status.ACTUAL, Status.EXERCISE, Status.TEST]),
     msg_type=st.sampled_from([MsgType.ALERT, MsgType.UPDATE, MsgType.CANCEL]),
     signal=st.sampled_from(list(Signal)),
-    refers=st.sampled_from(["", "暴雨黄色预警", "red", "乱写"]),
+    refers=st.sampled_from(["", "暴雨黄色预警", "red", "乱写", "1234567890"]),
     hazard=st.sampled_from(HAZARDS),
 )
+@settings(max_examples=400)
 def test_whatever_the_fields_hold_the_words_fit(
     regions, event, issuer, description, headline, signature, level, picks, told, status, msg_type, signal, refers, hazard
 ):
@@ -280,6 +281,13 @@ def test_whatever_the_fields_hold_the_words_fit(
     assert words.text.count("【") == words.text.count("】") == bool(mark)  # a field cannot forge a mark or a signature
     if level and words.channel != "feed" and "调整" not in words.text:
         assert COLOUR[level] in words.text
+
+
+def test_the_longest_names_leave_room_for_what_to_approve(regions):
+    alert = warning(Level.BLUE, "𠮷" * 30, signal=Signal.PREPARE, status=Status.EXERCISE)
+    words = say(regions, alert, purpose=Purpose.RELEASE, refers="1234567890", signature="德" * 14)
+    assert_fits(words, "德" * 14)
+    assert "broadcast approve 1234567890" in words.text
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=80))

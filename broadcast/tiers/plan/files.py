@@ -188,7 +188,7 @@ def _resolve(draft: _Draft, drafts: Mapping[str, _Draft]) -> Plan | None:
     levels = {Level(name): section for name, section in named.items() if name in _LEVELS and section}
     signals = {Signal(name): section for name, section in named.items() if name in _SIGNALS and section}
     for level in _LEVELS:
-        if level not in named and False:  # said once, where the chain begins
+        if level not in named and not draft.extends:  # said once, where the chain begins
             draft.table.say(f"level {level} is missing: add [level.{level}]")
     _check_red(draft, levels, signals)
     return Plan(
