@@ -86,7 +86,8 @@ def _actor(lane: str) -> str:
 
 
 def declare(broker: dramatiq.Broker, deliver: Callable[[int], None]) -> None:
-    """Declares the actor of each lane on a worker's broker."""
+    """Declares the actor of each lane and makes this the process's broker: Dramatiq's command line asks for that one."""
+    dramatiq.set_broker(broker)
     for lane in LANES:
         dramatiq.actor(actor_name=_actor(lane), queue_name=lane, broker=broker)(_answering(deliver))
 

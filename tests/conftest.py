@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,11 @@ from broadcast.tiers.regions import Regions
 DEQING = EXAMPLES / "deqing"
 WARNINGS = DEQING / "warnings"
 SENT = datetime(2023, 7, 5, 5, 0, tzinfo=UTC) - timedelta(hours=8)  # of the yellow rainstorm
-PINS = {"DUTY_OFFICER": ("测试值班员", "135790"), "SHIFT_LEAD": ("测试值班长", "246801"), "NEWS_CENTRE": ("测试新闻中心", "975310")}
+PINS = {
+    "DUTY_OFFICER": ("测试值班员", "135790"),
+    "SHIFT_LEAD": ("测试值班长", "246801"),
+    "NEWS_CENTRE": ("测试新闻中心", "975310"),
+}
 
 
 def read_folder(folder: Path, *patterns: str) -> dict[str, str]:

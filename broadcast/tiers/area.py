@@ -137,9 +137,12 @@ class _Reader:
         self.around = self.regions.closure(self.named.union(*self.several.values()))
 
     def _settle_ambiguous(self) -> None:
-        """A name that several places have means the one that a code names too; without such a code it means all."""
+        """A name that several places have means the one whose own code stands beside it; without such a code it means all.
+
+        Only where no code is in doubt: a code read in the wrong system must not decide which of two villages is left out.
+        """
         for name, found in self.several.items():
-            confirmed = [code for code in found if self._lies_in(code, self.coded)]
+            confirmed = [] if self.doubted else [code for code in found if code in self.coded]
             self.named.update(confirmed or found)
             if not confirmed:
                 self._note(FindingKind.AMBIGUOUS, f"{_cut(name)} may be {self._titles(found)}: all are warned")

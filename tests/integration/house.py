@@ -21,7 +21,7 @@ from broadcast import queue, settings
 from broadcast.gateway import Gateway
 from broadcast.ledger import Seal
 from broadcast.resources import EXAMPLES
-from broadcast.simulator import Account, Config, Simulator
+from broadcast.simulator import Simulator
 from broadcast.tiers import roster as rosters
 
 DEQING = EXAMPLES / "deqing"

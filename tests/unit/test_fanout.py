@@ -18,9 +18,13 @@ ROLES = ["VILLAGE_HEAD", "TOWN_FIRST", "GRID_HEAD"]
 NUMBERS = [f"+861540000{n:04d}" for n in range(8)]  # few, so that people share them
 
 persons = st.lists(
-    st.builds(lambda phone, zwdd: (phone, zwdd), st.sampled_from(["", *NUMBERS]), st.sampled_from(["", "z1", "z2"])), min_size=1, max_size=8
+    st.builds(lambda phone, zwdd: (phone, zwdd), st.sampled_from(["", *NUMBERS]), st.sampled_from(["", "z1", "z2"])),
+    min_size=1,
+    max_size=8,
 )
-posts = st.lists(st.tuples(st.integers(0, 7), st.sampled_from(ROLES), st.sampled_from(REGIONS), st.sampled_from("AB")), max_size=20)
+posts = st.lists(
+    st.tuples(st.integers(0, 7), st.sampled_from(ROLES), st.sampled_from(REGIONS), st.sampled_from("AB")), max_size=20
+)
 residents = st.lists(st.tuples(st.sampled_from(REGIONS), st.sampled_from(NUMBERS)), max_size=15)
 rules = st.lists(
     st.fixed_dictionaries(
@@ -79,8 +83,14 @@ def test_sql_tells_whom_the_reference_tells_in_batches_of_the_size_asked_for(led
         alerts.activate(tx, number, 1)
         alerts.plan_owed(tx, number, 1)
 
-        rows = tx.execute(sa.select(t.delivery).where(t.delivery.c.alert_id == number).order_by(t.delivery.c.batch_id, t.delivery.c.seq)).all()
-        batches = tx.execute(sa.select(t.batch.c.id, t.batch.c.size, t.rule.c.batch_size).join(t.rule, t.rule.c.id == t.batch.c.rule_id).where(t.batch.c.alert_id == number)).all()
+        rows = tx.execute(
+            sa.select(t.delivery).where(t.delivery.c.alert_id == number).order_by(t.delivery.c.batch_id, t.delivery.c.seq)
+        ).all()
+        batches = tx.execute(
+            sa.select(t.batch.c.id, t.batch.c.size, t.rule.c.batch_size)
+            .join(t.rule, t.rule.c.id == t.batch.c.rule_id)
+            .where(t.batch.c.alert_id == number)
+        ).all()
 
     got = [(row.channel, ledger.seal.open(row.address), row.region) for row in rows]
     assert sorted(got) == sorted(reference(roster, rules, covered))
@@ -161,7 +171,16 @@ def _alert(tx, rules, regions, lane: str = "alarm") -> int:
     ]  # fmt: skip
     words = {(row["channel"], row["audience"]): None for row in rows}
     texts = [
-        {"channel": c, "audience": a, "purpose": "alarm", "language": "zh", "text": "测", "units": 1, "template": "", "notes": "[]"}
+        {
+            "channel": c,
+            "audience": a,
+            "purpose": "alarm",
+            "language": "zh",
+            "text": "测",
+            "units": 1,
+            "template": "",
+            "notes": "[]",
+        }
         for c, a in words
     ]
     number, is_new = alerts.record(tx, alerts.NewAlert(values, b"", regions, texts, rows), 1, "测")

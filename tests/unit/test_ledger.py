@@ -32,13 +32,31 @@ def a_batch(ledger: Ledger, size: int = 4, *, doubt: str = "resend", state: str 
         ).scalar_one()  # fmt: skip
         wording_id = tx.execute(
             t.wording.insert()
-            .values(alert_id=alert_id, channel="sms", audience="post", purpose="alarm", language="zh", text="测", units=1, template="", notes="[]")
+            .values(
+                alert_id=alert_id,
+                channel="sms",
+                audience="post",
+                purpose="alarm",
+                language="zh",
+                text="测",
+                units=1,
+                template="",
+                notes="[]",
+            )
             .returning(t.wording.c.id)
         ).scalar_one()
         batch_id = tx.execute(
             t.batch.insert()
             .values(
-                alert_id=alert_id, rule_id=1, channel="sms", lane="alarm", purpose="alarm", wording_id=wording_id, size=size, state="planned", due=0
+                alert_id=alert_id,
+                rule_id=1,
+                channel="sms",
+                lane="alarm",
+                purpose="alarm",
+                wording_id=wording_id,
+                size=size,
+                state="planned",
+                due=0,
             )
             .returning(t.batch.c.id)
         ).scalar_one()
@@ -102,7 +120,9 @@ def test_a_whole_batch_answered_alike_is_one_write_and_only_exceptions_are_rows(
     assert states(ledger, batch_id) == ["accepted"] * 3 + ["rejected"]
     with ledger.read() as tx:
         own = tx.execute(sa.select(t.delivery.c.seq, t.delivery.c.state).where(t.delivery.c.state.is_not(None))).all()
-        kept = tx.execute(sa.select(t.receipt.c.first_seq, t.receipt.c.last_seq, t.receipt.c.state).order_by(t.receipt.c.id)).all()
+        kept = tx.execute(
+            sa.select(t.receipt.c.first_seq, t.receipt.c.last_seq, t.receipt.c.state).order_by(t.receipt.c.id)
+        ).all()
     assert [tuple(row) for row in own] == [(4, "rejected")]
     assert [tuple(row) for row in kept] == [(1, 3, "accepted"), (4, 4, "rejected")]
 
