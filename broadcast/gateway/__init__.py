@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..alert import Alert, MsgType
+from ..alert import Alert
 from ..channels import CHANNELS
 from ..errors import NotAllowed
 from ..ledger import Ledger, alerts, books, chain, operators, people, questions
@@ -23,8 +23,22 @@ from .previewing import Preview
 from .submitting import Sent
 from .sweeping import Swept
 
-__all__ = ["Check", "CountySettings", "FarEnd", "Gateway", "Health", "House", "Operator", "Preview", "Progress", "Sent", "Source", "Status",
-           "Swept", "far_ends"]  # fmt: skip
+__all__ = [
+    "Check",
+    "CountySettings",
+    "FarEnd",
+    "Gateway",
+    "Health",
+    "House",
+    "Operator",
+    "Preview",
+    "Progress",
+    "Sent",
+    "Source",
+    "Status",
+    "Swept",
+    "far_ends",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +161,29 @@ class Gateway:
             row = alerts.find(tx, alert)
             left = questions.unplanned(tx, row.id)
             return Status(
-                alert_id=row.id, identifier=row.identifier, event_key=row.event_key, msg_type=row.msg_type, status=row.status,
-                level=row.level, event=row.event, headline=row.headline, source=row.source, state=row.state, reason=row.reason,
-                drafted_by=row.drafted_by, released_by=row.released_by, to_review=bool(row.to_review),
-                received=questions.moment(row.received), expires=questions.moment(row.expires),
-                approve_by=questions.moment(row.approve_by), superseded_by=row.superseded_by, held=left.get("held", 0),
-                owed=left.get("owed", 0), settled=questions.is_settled(tx, row.id),
+                alert_id=row.id,
+                identifier=row.identifier,
+                event_key=row.event_key,
+                msg_type=row.msg_type,
+                status=row.status,
+                level=row.level,
+                event=row.event,
+                headline=row.headline,
+                source=row.source,
+                state=row.state,
+                reason=row.reason,
+                drafted_by=row.drafted_by,
+                released_by=row.released_by,
+                to_review=bool(row.to_review),
+                received=questions.moment(row.received),
+                expires=questions.moment(row.expires),
+                approve_by=questions.moment(row.approve_by),
+                superseded_by=row.superseded_by,
+                held=left.get("held", 0),
+                owed=left.get("owed", 0),
+                settled=questions.is_settled(tx, row.id),
                 progress=tuple(questions.progress(tx, row.id)),
-            )  # fmt: skip
+            )
 
     def alerts(self, limit: int = 50) -> list[Status]:
         """The newest alerts first."""

@@ -18,15 +18,27 @@ def cancel_of(house: House, wanted: int | str, reason: str) -> Alert:
         row = alerts.find(tx, wanted)
     moment = house.clock()
     info = Info(
-        event=row.event, event_code=row.event_code, severity=_severity(row.level), issuer=house.county.name,
-        headline=f"{house.county.name}解除{row.event}预警", description=reason, effective=moment, expires=moment + timedelta(hours=6),
+        event=row.event,
+        event_code=row.event_code,
+        severity=_severity(row.level),
+        issuer=house.county.name,
+        headline=f"{house.county.name}解除{row.event}预警",
+        description=reason,
+        effective=moment,
+        expires=moment + timedelta(hours=6),
         areas=(Area(description=house.county.name, geocodes=tuple(Geocode(code) for code in sending.roots(row))),),
-    )  # fmt: skip
+    )
     alert = Alert(
-        identifier=Identifier(f"cancel-{row.id}-{moment:%Y%m%d%H%M%S%f}"), sender=house.county.name, sent=moment,
-        status=Status(row.status), msg_type=MsgType.CANCEL, scope=Scope(row.scope), infos=(info,), note=reason,
+        identifier=Identifier(f"cancel-{row.id}-{moment:%Y%m%d%H%M%S%f}"),
+        sender=house.county.name,
+        sent=moment,
+        status=Status(row.status),
+        msg_type=MsgType.CANCEL,
+        scope=Scope(row.scope),
+        infos=(info,),
+        note=reason,
         references=(Reference(row.event_key, row.sender, questions.moment(row.sent)),),
-    )  # fmt: skip
+    )
     return _with_raw(alert)
 
 

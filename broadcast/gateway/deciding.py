@@ -106,9 +106,17 @@ def release_rules(house: House, approvers: Iterable[str], ranks: tuple[str, ...]
     for channel in RELEASE_CHANNELS:
         if channel in house.far_ends:
             yield _row(
-                house, channel, tier="county", lane=Lane.ALARM, audience=Audience.POST, selection="approvers",
-                within=60, roles=tuple(approvers), ranks=ranks, purpose=Purpose.RELEASE,
-            )  # fmt: skip
+                house,
+                channel,
+                tier="county",
+                lane=Lane.ALARM,
+                audience=Audience.POST,
+                selection="approvers",
+                within=60,
+                roles=tuple(approvers),
+                ranks=ranks,
+                purpose=Purpose.RELEASE,
+            )
 
 
 def _row(
@@ -128,11 +136,22 @@ def _row(
     purpose: Purpose = Purpose.ALARM,
 ) -> dict[str, Any]:
     return {
-        "tier": tier, "roles": json.dumps(list(roles)), "ranks": json.dumps(list(ranks)), "channel": channel, "from_channel": "",
-        "lane": str(lane), "audience": str(audience), "selection": selection, "first": first, "purpose": str(purpose),
-        "within": within, "answer_within": answer_within, "approvers": json.dumps(list(approvers)),
-        "state": "held" if approvers else "owed", "batch_size": batch_size(house.far_ends[channel].capabilities, lane),
-    }  # fmt: skip
+        "tier": tier,
+        "roles": json.dumps(list(roles)),
+        "ranks": json.dumps(list(ranks)),
+        "channel": channel,
+        "from_channel": "",
+        "lane": str(lane),
+        "audience": str(audience),
+        "selection": selection,
+        "first": first,
+        "purpose": str(purpose),
+        "within": within,
+        "answer_within": answer_within,
+        "approvers": json.dumps(list(approvers)),
+        "state": "held" if approvers else "owed",
+        "batch_size": batch_size(house.far_ends[channel].capabilities, lane),
+    }
 
 
 def batch_size(capabilities: Capabilities, lane: Lane) -> int:
@@ -191,9 +210,17 @@ class _Wording:
         """The words for one channel, audience and purpose. Raises InvalidFiles for a broken template."""
         info = self.alert.info
         return wording.compose(
-            self.alert, self.coverage, self.regions, channel=channel, audience=audience, purpose=Purpose(purpose),
-            capabilities=self.house.far_ends[channel].capabilities, signature=self.house.county.signature,
-            event=(info.event if info else "") or self.before.event, level=self.owed.level or self.before.level,
+            self.alert,
+            self.coverage,
+            self.regions,
+            channel=channel,
+            audience=audience,
+            purpose=Purpose(purpose),
+            capabilities=self.house.far_ends[channel].capabilities,
+            signature=self.house.county.signature,
+            event=(info.event if info else "") or self.before.event,
+            level=self.owed.level or self.before.level,
             refers=str(self.before.level or "") if self.alert.msg_type is MsgType.UPDATE else "",
-            hazard=self.owed.plan, templates=self.house.templates,
-        )  # fmt: skip
+            hazard=self.owed.plan,
+            templates=self.house.templates,
+        )

@@ -203,9 +203,19 @@ def _as_facts(row: Row, refers_to: tuple[str, ...]) -> Facts:
     sent, expires = questions.moment(row.sent), questions.moment(row.expires)
     assert sent is not None and expires is not None  # both columns are NOT NULL
     return Facts(
-        alert_id=row.id, identifier=row.identifier, event_code=row.event_code, event=row.event, level=row.level, status=row.status,
-        issuer=row.issuer, headline=row.headline, sent=sent, expires=expires, regions=sending.roots(row), refers_to=refers_to,
-    )  # fmt: skip
+        alert_id=row.id,
+        identifier=row.identifier,
+        event_code=row.event_code,
+        event=row.event,
+        level=row.level,
+        status=row.status,
+        issuer=row.issuer,
+        headline=row.headline,
+        sent=sent,
+        expires=expires,
+        regions=sending.roots(row),
+        refers_to=refers_to,
+    )
 
 
 class _Renewal:

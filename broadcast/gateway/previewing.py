@@ -75,13 +75,24 @@ def preview(house: House, alert: Alert, source: str | None = None) -> Preview:
         seconds = _seconds(house, tx, rules)
     tree = house.books.regions
     return Preview(
-        identifier=alert.identifier, plan=draft.owed.plan, level=draft.level, disposition=str(draft.owed.disposition),
-        reason=draft.owed.reason, source=draft.source.name, approvers=tuple(draft.owed.approvers), roots=tuple(draft.coverage.roots),
-        root_names=tuple(tree[code].name for code in draft.coverage.roots), findings=tuple(f.text for f in draft.coverage.findings),
-        rules=rules, posts=posts, words=tuple((w.channel, str(w.audience), str(w.purpose), w.text, w.units) for w in draft.words),
-        notes=tuple(note for w in draft.words for note in w.notes), seconds=seconds,
-        deliveries=sum(r.deliveries for r in rules), calls=sum(r.calls for r in rules),
-    )  # fmt: skip
+        identifier=alert.identifier,
+        plan=draft.owed.plan,
+        level=draft.level,
+        disposition=str(draft.owed.disposition),
+        reason=draft.owed.reason,
+        source=draft.source.name,
+        approvers=tuple(draft.owed.approvers),
+        roots=tuple(draft.coverage.roots),
+        root_names=tuple(tree[code].name for code in draft.coverage.roots),
+        findings=tuple(f.text for f in draft.coverage.findings),
+        rules=rules,
+        posts=posts,
+        words=tuple((w.channel, str(w.audience), str(w.purpose), w.text, w.units) for w in draft.words),
+        notes=tuple(note for w in draft.words for note in w.notes),
+        seconds=seconds,
+        deliveries=sum(r.deliveries for r in rules),
+        calls=sum(r.calls for r in rules),
+    )
 
 
 def _like(row: dict[str, Any]) -> RuleLike:
@@ -99,9 +110,16 @@ def _rule(house: House, tx: Transaction, draft: Draft, row: dict[str, Any], regi
     # Batches are never shared between rules, and one call is never shared between batches.
     size = min(per_call, row["batch_size"])
     return PreviewRule(
-        row["tier"], row["channel"], row["audience"], tuple(json.loads(row["roles"])), row["first"], count, -(-count // size),
-        row["within"], tuple(json.loads(row["approvers"])),
-    )  # fmt: skip
+        row["tier"],
+        row["channel"],
+        row["audience"],
+        tuple(json.loads(row["roles"])),
+        row["first"],
+        count,
+        -(-count // size),
+        row["within"],
+        tuple(json.loads(row["approvers"])),
+    )
 
 
 def _posts(house: House, tx: Transaction, draft: Draft, regions: Sequence[str]) -> tuple[PreviewPost, ...]:

@@ -92,16 +92,33 @@ def _new(draft: Draft, state: AlertState, reason: str, who: str, now: int) -> Ne
     alert, info = draft.alert, draft.alert.info
     recorded = state is AlertState.RECORDED
     values = {
-        "event_key": alert.event_key, "sender": alert.sender, "identifier": alert.identifier, "sender_code": alert.sender_code,
-        "source": draft.source.name, "form": alert.form, "msg_type": str(alert.msg_type), "status": str(alert.status),
-        "scope": str(alert.scope), "event_code": info.event_code if info else "", "event": info.event if info else "",
-        "level": draft.level, "headline": info.headline if info else "", "issuer": (info.issuer if info else "") or alert.sender,
-        "sent": int(alert.sent.timestamp() * 1000), "received": now, "expires": int(draft.owed.expires.timestamp() * 1000),
-        "state": str(AlertState.WAITING if state is AlertState.ACTIVE else state), "reason": reason,
-        "stand_down": alert.is_stand_down, "sha256": alert.sha256, "doubt": str(draft.owed.doubt), "drafted_by": who,
+        "event_key": alert.event_key,
+        "sender": alert.sender,
+        "identifier": alert.identifier,
+        "sender_code": alert.sender_code,
+        "source": draft.source.name,
+        "form": alert.form,
+        "msg_type": str(alert.msg_type),
+        "status": str(alert.status),
+        "scope": str(alert.scope),
+        "event_code": info.event_code if info else "",
+        "event": info.event if info else "",
+        "level": draft.level,
+        "headline": info.headline if info else "",
+        "issuer": (info.issuer if info else "") or alert.sender,
+        "sent": int(alert.sent.timestamp() * 1000),
+        "received": now,
+        "expires": int(draft.owed.expires.timestamp() * 1000),
+        "state": str(AlertState.WAITING if state is AlertState.ACTIVE else state),
+        "reason": reason,
+        "stand_down": alert.is_stand_down,
+        "sha256": alert.sha256,
+        "doubt": str(draft.owed.doubt),
+        "drafted_by": who,
         "approve_by": now + draft.owed.approve_within * 1000 if draft.owed.approvers and not recorded else None,
-        "understood": chain.canonical(draft.understood), "to_review": False,
-    }  # fmt: skip
+        "understood": chain.canonical(draft.understood),
+        "to_review": False,
+    }
     return NewAlert(
         values,
         alert.raw,
@@ -119,11 +136,17 @@ def word_rows(draft: Draft) -> list[Mapping[str, Any]]:
     """The columns of `wording`."""
     return [
         {
-            "channel": w.channel, "audience": str(w.audience), "purpose": str(w.purpose), "language": w.language, "text": w.text,
-            "units": w.units, "template": w.template, "notes": json.dumps(list(w.notes), ensure_ascii=False),
+            "channel": w.channel,
+            "audience": str(w.audience),
+            "purpose": str(w.purpose),
+            "language": w.language,
+            "text": w.text,
+            "units": w.units,
+            "template": w.template,
+            "notes": json.dumps(list(w.notes), ensure_ascii=False),
         }
         for w in draft.words
-    ]  # fmt: skip
+    ]
 
 
 def _findings(draft: Draft) -> tuple[str, ...]:
@@ -224,14 +247,23 @@ def test_alert(house: House, channel: str, region: str) -> Alert:
         raise NotFound(f"no peer for channel {channel!r}; configured: {', '.join(sorted(house.far_ends)) or 'none'}")
     moment = house.clock()
     message = {
-        "identifier": f"test-{channel}-{region}-{moment:%Y%m%d%H%M%S%f}", "sender": house.county.name, "sent": moment.isoformat(),
-        "status": str(Status.TEST), "msgType": "Alert", "scope": "Public",
+        "identifier": f"test-{channel}-{region}-{moment:%Y%m%d%H%M%S%f}",
+        "sender": house.county.name,
+        "sent": moment.isoformat(),
+        "status": str(Status.TEST),
+        "msgType": "Alert",
+        "scope": "Public",
         "info": [
             {
-                "language": "zh-CN", "event": "测试专用", "eventCode": [{"valueName": "national", "value": "00000"}],
-                "severity": "Minor", "urgency": "Unknown", "certainty": "Unknown", "headline": "测试专用",
+                "language": "zh-CN",
+                "event": "测试专用",
+                "eventCode": [{"valueName": "national", "value": "00000"}],
+                "severity": "Minor",
+                "urgency": "Unknown",
+                "certainty": "Unknown",
+                "headline": "测试专用",
                 "area": [{"areaDesc": tree[RegionCode(region)].name, "geocode": [{"valueName": "NBS", "value": region}]}],
             }
         ],
-    }  # fmt: skip
+    }
     return intake.read(json.dumps(message, ensure_ascii=False).encode())

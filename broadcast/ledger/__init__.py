@@ -16,9 +16,24 @@ from .engine import Database, Row, Transaction, millis_now
 from .seal import Seal
 
 __all__ = [
-    "Database", "Ledger", "Row", "Seal", "Transaction", "alerts", "books", "chain", "duties", "fanout", "inbox", "leases",
-    "millis_now", "operators", "people", "questions", "sending",
-]  # fmt: skip
+    "Database",
+    "Ledger",
+    "Row",
+    "Seal",
+    "Transaction",
+    "alerts",
+    "books",
+    "chain",
+    "duties",
+    "fanout",
+    "inbox",
+    "leases",
+    "millis_now",
+    "operators",
+    "people",
+    "questions",
+    "sending",
+]
 
 
 class Ledger:

@@ -316,10 +316,20 @@ def _over(tx: sa.Connection, alert_id: int, channel: str, audience: str) -> str:
 
 def _event_rule(way: Row, channel: str, selection: str, purpose: str) -> dict[str, Any]:
     return {
-        "tier": way.tier, "roles": "[]", "ranks": "[]", "channel": channel, "from_channel": way.channel, "lane": way.lane,
-        "audience": way.audience, "selection": selection, "purpose": purpose, "within": 600, "approvers": "[]",
-        "state": "owed", "batch_size": way.batch_size,
-    }  # fmt: skip
+        "tier": way.tier,
+        "roles": "[]",
+        "ranks": "[]",
+        "channel": channel,
+        "from_channel": way.channel,
+        "lane": way.lane,
+        "audience": way.audience,
+        "selection": selection,
+        "purpose": purpose,
+        "within": 600,
+        "approvers": "[]",
+        "state": "owed",
+        "batch_size": way.batch_size,
+    }
 
 
 def plan_owed(tx: sa.Connection, alert_id: int, now: int) -> list[Slice]:
@@ -327,11 +337,13 @@ def plan_owed(tx: sa.Connection, alert_id: int, now: int) -> list[Slice]:
     rows = tx.execute(
         sa.select(rule.c.id)
         .where(
-            rule.c.alert_id == alert_id, rule.c.state == "owed", rule.c.lane != "bulk",
+            rule.c.alert_id == alert_id,
+            rule.c.state == "owed",
+            rule.c.lane != "bulk",
             rule.c.selection.not_in([str(s) for s in OF_THE_EVENT]),
         )
         .order_by(rule.c.n)
-    ).scalars()  # fmt: skip
+    ).scalars()
     made: list[Slice] = []
     for rule_id in list(rows):
         made += plan_whole(tx, rule_id, now)

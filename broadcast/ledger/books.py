@@ -52,4 +52,5 @@ def in_force(tx: sa.Connection, kind: str) -> Book | None:
 
 def newest(tx: sa.Connection) -> dict[str, int]:
     """The newest book's id of each kind: cheap to ask, to see whether something changed."""
-    return {kind: number for kind, number in tx.execute(sa.select(book.c.kind, sa.func.max(book.c.id)).group_by(book.c.kind))}
+    rows = tx.execute(sa.select(book.c.kind, sa.func.max(book.c.id)).group_by(book.c.kind))
+    return {row[0]: row[1] for row in rows}

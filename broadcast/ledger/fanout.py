@@ -139,9 +139,13 @@ class _Chosen:
     def rows(self) -> Select:
         """One row for each target."""
         return self.base.with_only_columns(
-            self.region.label("region"), self.key.label("key"), target.c.id.label("target_id"), self.post_id.label("post_id"),
-            target.c.address.label("address"), target.c.synthetic.label("synthetic"),
-        )  # fmt: skip
+            self.region.label("region"),
+            self.key.label("key"),
+            target.c.id.label("target_id"),
+            self.post_id.label("post_id"),
+            target.c.address.label("address"),
+            target.c.synthetic.label("synthetic"),
+        )
 
     def keys(self) -> Select:
         """Only the keys, in order."""
@@ -202,7 +206,7 @@ def _insert(tx: sa.Connection, row: Row, source: Select, now: int) -> tuple[int 
             state=State.PLANNED,
             due=now,
             rung=now,
-        )  # fmt: skip
+        )
         .returning(batch.c.id)
     ).scalar_one()
     candidates = source.subquery("c")
@@ -224,9 +228,17 @@ def _insert(tx: sa.Connection, row: Row, source: Select, now: int) -> tuple[int 
     )
     seq = sa.func.row_number().over(order_by=(once.c.region, once.c.key, once.c.target_id))
     chosen = sa.select(
-        sa.literal(batch_id, sa.BigInteger), seq, sa.literal(row.alert_id, sa.BigInteger), sa.literal(row.channel), sa.literal(row.purpose),
-        once.c.region, once.c.target_id, once.c.post_id, once.c.address, once.c.synthetic,
-    ).where(once.c.nth == 1)  # fmt: skip
+        sa.literal(batch_id, sa.BigInteger),
+        seq,
+        sa.literal(row.alert_id, sa.BigInteger),
+        sa.literal(row.channel),
+        sa.literal(row.purpose),
+        once.c.region,
+        once.c.target_id,
+        once.c.post_id,
+        once.c.address,
+        once.c.synthetic,
+    ).where(once.c.nth == 1)
     names = [
         "batch_id",
         "seq",
@@ -291,7 +303,7 @@ def _heard(row: Row, past: int) -> Select:
             delivery.c.post_id,
             delivery.c.address,
             delivery.c.synthetic,
-        )  # fmt: skip
+        )
         .join(batch, batch.c.id == delivery.c.batch_id)
         .where(
             delivery.c.batch_id == past,

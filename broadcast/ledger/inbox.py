@@ -106,12 +106,19 @@ def keep_unmatched(tx: sa.Connection, said: Sequence[Said], now: int) -> None:
     """Keeps reports that match nothing for 72 h."""
     rows = [
         {
-            "inbox_id": one.inbox_id, "peer": one.peer, "ref": one.receipt.ref, "address": one.address, "state": str(one.receipt.state),
-            "code": one.receipt.code, "detail": one.receipt.detail, "submitted": one.submitted, "keep_until": now + KEEP_UNMATCHED,
+            "inbox_id": one.inbox_id,
+            "peer": one.peer,
+            "ref": one.receipt.ref,
+            "address": one.address,
+            "state": str(one.receipt.state),
+            "code": one.receipt.code,
+            "detail": one.receipt.detail,
+            "submitted": one.submitted,
+            "keep_until": now + KEEP_UNMATCHED,
             "at": int(one.receipt.at.timestamp() * 1000) if one.receipt.at else None,
         }
         for one in said
-    ]  # fmt: skip
+    ]
     if rows:
         tx.execute(report.insert(), rows)
 

@@ -22,7 +22,8 @@ def hold(database: Database, name: str, holder: str, seconds: float) -> bool:
         return bool(
             tx.execute(
                 sa.text(
-                    "INSERT INTO lease (name, holder, until, fence) VALUES (:name, :holder, :until, 1) ON CONFLICT (name) DO NOTHING"
+                    "INSERT INTO lease (name, holder, until, fence) VALUES (:name, :holder, :until, 1)"
+                    " ON CONFLICT (name) DO NOTHING"
                 ),
                 {"name": name, "holder": holder, "until": until},
                 execution_options={"preserve_rowcount": True},
@@ -55,8 +56,8 @@ def failed(tx: sa.Connection, peer: str, reason: str, now: int) -> None:
     if row is None:
         tx.execute(
             sa.text(
-                "INSERT INTO breaker (peer, failures, open_until, reason, since) VALUES (:peer, :failures, :open_until, :reason, :since)"
-                " ON CONFLICT (peer) DO NOTHING"
+                "INSERT INTO breaker (peer, failures, open_until, reason, since)"
+                " VALUES (:peer, :failures, :open_until, :reason, :since) ON CONFLICT (peer) DO NOTHING"
             ),
             {**values, "peer": peer, "since": now},
         )

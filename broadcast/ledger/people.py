@@ -32,8 +32,20 @@ def replace(
         tx.execute(table.delete())
     rows = list(persons)
     ids = {one.person_id: n for n, one in enumerate(rows, 1)}
-    _insert(tx, person, ({"id": ids[one.person_id], "key": one.person_id, "name": seal.seal(one.name),
-                          "synthetic": one.synthetic, "test": one.test} for one in rows))  # fmt: skip
+    _insert(
+        tx,
+        person,
+        (
+            {
+                "id": ids[one.person_id],
+                "key": one.person_id,
+                "name": seal.seal(one.name),
+                "synthetic": one.synthetic,
+                "test": one.test,
+            }
+            for one in rows
+        ),
+    )
     _insert(
         tx,
         post,
@@ -52,18 +64,39 @@ def _targets_of(one: Person, person_id: int, seal: Seal) -> Iterator[dict[str, o
     addresses = [(channel, one.phone) for channel in PHONE_CHANNELS] + [("zwdd", one.zwdd), ("grid", one.grid)]
     for channel, address in addresses:
         if address:
-            yield {"audience": "post", "channel": channel, "region": "", "person_id": person_id, "address": seal.seal(address),
-                   "synthetic": one.synthetic, "test": one.test}  # fmt: skip
+            yield {
+                "audience": "post",
+                "channel": channel,
+                "region": "",
+                "person_id": person_id,
+                "address": seal.seal(address),
+                "synthetic": one.synthetic,
+                "test": one.test,
+            }
 
 
 def _place(one: Place, seal: Seal) -> dict[str, object]:
-    return {"audience": "place", "channel": one.channel, "region": one.region, "person_id": None, "address": seal.seal(one.address),
-            "synthetic": one.synthetic, "test": one.test}  # fmt: skip
+    return {
+        "audience": "place",
+        "channel": one.channel,
+        "region": one.region,
+        "person_id": None,
+        "address": seal.seal(one.address),
+        "synthetic": one.synthetic,
+        "test": one.test,
+    }
 
 
 def _resident(one: Resident, seal: Seal) -> dict[str, object]:
-    return {"audience": "resident", "channel": "sms", "region": one.region, "person_id": None, "address": seal.seal(one.phone),
-            "synthetic": one.synthetic, "test": False}  # fmt: skip
+    return {
+        "audience": "resident",
+        "channel": "sms",
+        "region": one.region,
+        "person_id": None,
+        "address": seal.seal(one.phone),
+        "synthetic": one.synthetic,
+        "test": False,
+    }
 
 
 def _insert(tx: sa.Connection, table: sa.Table, rows: Iterable[dict[str, object]]) -> None:
@@ -93,10 +126,15 @@ def read(tx: sa.Connection, seal: Seal) -> tuple[tuple[Person, ...], tuple[Post,
         known = addresses.get(row.id, {})
         persons.append(
             Person(
-                person_id=row.key, name=seal.open(row.name), synthetic=bool(row.synthetic), phone=known.get("sms", ""),
-                zwdd=known.get("zwdd", ""), grid=known.get("grid", ""), test=bool(row.test),
+                person_id=row.key,
+                name=seal.open(row.name),
+                synthetic=bool(row.synthetic),
+                phone=known.get("sms", ""),
+                zwdd=known.get("zwdd", ""),
+                grid=known.get("grid", ""),
+                test=bool(row.test),
             )
-        )  # fmt: skip
+        )
     posts = [
         Post(keys[row.person_id], row.role, RegionCode(row.region), row.rank)
         for row in tx.execute(sa.select(post).order_by(post.c.id))

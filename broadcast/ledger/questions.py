@@ -85,7 +85,7 @@ def unplanned(tx: sa.Connection, alert_id: int) -> dict[str, int]:
         .where(rule.c.alert_id == alert_id, rule.c.state.in_(("held", "owed")))
         .group_by(rule.c.state)
     )
-    return {state: n for state, n in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def is_settled(tx: sa.Connection, alert_id: int) -> bool:
@@ -117,16 +117,31 @@ def deliveries(tx: sa.Connection, wanted: DeliveryQuery) -> list[dict[str, Any]]
     state = sa.func.coalesce(delivery.c.state, batch.c.state)
     statement = (
         sa.select(
-            delivery.c.batch_id, delivery.c.seq, delivery.c.alert_id, delivery.c.channel, delivery.c.purpose, delivery.c.region,
-            rule.c.tier, state.label("state"), sa.func.coalesce(delivery.c.reason, batch.c.reason).label("reason"), batch.c.attempt,
-            batch.c.peer, batch.c.started, batch.c.ended, batch.c.doubled, delivery.c.synthetic, delivery.c.address,
+            delivery.c.batch_id,
+            delivery.c.seq,
+            delivery.c.alert_id,
+            delivery.c.channel,
+            delivery.c.purpose,
+            delivery.c.region,
+            rule.c.tier,
+            state.label("state"),
+            sa.func.coalesce(delivery.c.reason, batch.c.reason).label("reason"),
+            batch.c.attempt,
+            batch.c.peer,
+            batch.c.started,
+            batch.c.ended,
+            batch.c.doubled,
+            delivery.c.synthetic,
+            delivery.c.address,
         )
         .join(batch, batch.c.id == delivery.c.batch_id)
         .join(rule, rule.c.id == batch.c.rule_id)
-        .where(sa.tuple_(delivery.c.batch_id, delivery.c.seq) > sa.tuple_(sa.literal(wanted.after[0], sa.BigInteger), sa.literal(wanted.after[1], sa.BigInteger)))
+        .where(
+            sa.tuple_(delivery.c.batch_id, delivery.c.seq) > sa.tuple_(*(sa.literal(key, sa.BigInteger) for key in wanted.after))
+        )
         .order_by(delivery.c.batch_id, delivery.c.seq)
         .limit(wanted.limit)
-    )  # fmt: skip
+    )
     if wanted.alert_id is not None:
         statement = statement.where(batch.c.alert_id == wanted.alert_id)
     if wanted.region is not None:

@@ -82,14 +82,25 @@ def claim(
     taken = tx.execute(
         batch.update()
         .where(
-            batch.c.id == row.id, batch.c.fence == row.fence, batch.c.state.in_((State.PLANNED, State.DEFERRED)),
-            batch.c.due <= now, ~broken.exists(), active.exists(),
+            batch.c.id == row.id,
+            batch.c.fence == row.fence,
+            batch.c.state.in_((State.PLANNED, State.DEFERRED)),
+            batch.c.due <= now,
+            ~broken.exists(),
+            active.exists(),
         )
         .values(
-            state=State.SENDING, fence=batch.c.fence + 1, attempt=batch.c.attempt + 1, holder=holder, peer=peer, reason="",
-            lease=database.clock() + int(LEASE * 1000), progress=pieces[min(per_call, len(pieces)) - 1].seq, started=now,
+            state=State.SENDING,
+            fence=batch.c.fence + 1,
+            attempt=batch.c.attempt + 1,
+            holder=holder,
+            peer=peer,
+            reason="",
+            lease=database.clock() + int(LEASE * 1000),
+            progress=pieces[min(per_call, len(pieces)) - 1].seq,
+            started=now,
         )
-    ).rowcount  # fmt: skip
+    ).rowcount
     if not taken:
         return None
     return Held(
@@ -244,9 +255,18 @@ def write_receipts(
             rows[-1]["last_seq"] = seq
             continue
         rows.append(
-            {"batch_id": batch_id, "first_seq": seq, "last_seq": seq, "fence": fence, "attempt": attempt, "origin": origin,
-             "peer": peer, "recorded": now, **said}
-        )  # fmt: skip
+            {
+                "batch_id": batch_id,
+                "first_seq": seq,
+                "last_seq": seq,
+                "fence": fence,
+                "attempt": attempt,
+                "origin": origin,
+                "peer": peer,
+                "recorded": now,
+                **said,
+            }
+        )
     tx.execute(receipt.insert(), rows)
 
 
@@ -426,12 +446,13 @@ def to_ring(tx: sa.Connection, now: int, every: int, limit: int = 2000) -> dict[
     ids = (
         sa.select(batch.c.id)
         .where(
-            batch.c.state.in_((State.PLANNED, State.DEFERRED)), batch.c.due <= now,
+            batch.c.state.in_((State.PLANNED, State.DEFERRED)),
+            batch.c.due <= now,
             sa.or_(batch.c.rung.is_(None), batch.c.rung <= now - every),
         )
         .order_by(batch.c.id)
         .limit(limit)
-    )  # fmt: skip
+    )
     rows = tx.execute(batch.update().where(batch.c.id.in_(ids)).values(rung=now).returning(batch.c.lane, batch.c.id))
     lanes: dict[str, list[int]] = {}
     for row in rows:
@@ -463,10 +484,11 @@ def by_ref(tx: sa.Connection, peer: str, ref: str, addresses: Sequence[bytes]) -
             sa.select(delivery.c.seq, delivery.c.address, sa.func.coalesce(delivery.c.state, batch.c.state).label("state"))
             .join(batch, batch.c.id == delivery.c.batch_id)
             .where(
-                delivery.c.batch_id == run.batch_id, delivery.c.seq.between(run.first_seq, run.last_seq),
+                delivery.c.batch_id == run.batch_id,
+                delivery.c.seq.between(run.first_seq, run.last_seq),
                 delivery.c.address.in_(addresses),
             )
-        )  # fmt: skip
+        )
         for row in rows:
             found[bytes(row.address)] = Known(run.batch_id, row.seq, State(row.state), run.fence, run.attempt)
     return found
@@ -514,12 +536,16 @@ def past_refs(tx: sa.Connection, alert_id: int, channel: str) -> list[str]:
         .join(batch, batch.c.id == receipt.c.batch_id)
         .join(alert, alert.c.id == batch.c.alert_id)
         .where(
-            alert.c.event_key == mine, alert.c.id < alert_id, batch.c.channel == channel, batch.c.purpose == "alarm",
-            receipt.c.origin == "answer", receipt.c.ref != "",
+            alert.c.event_key == mine,
+            alert.c.id < alert_id,
+            batch.c.channel == channel,
+            batch.c.purpose == "alarm",
+            receipt.c.origin == "answer",
+            receipt.c.ref != "",
         )
         .distinct()
         .order_by(receipt.c.ref)
-    )  # fmt: skip
+    )
     return list(tx.execute(statement).scalars())
 
 
