@@ -97,7 +97,7 @@ class Gateway:
     def approve(
         self, alert: int | str, operator: Operator, *, alone: str = "", regions: Sequence[str] = (), level: str = ""
     ) -> Sent:
-        """A second person lets go what waits; `regions` and `level` decide what the alert left open. Raises NotAllowed, NotFound."""
+        """A second person lets go what waits; `regions` and `level` decide what it left open. Raises NotAllowed, NotFound."""
         return submitting.approve(self.house, alert, operator, alone=alone, regions=regions, level=level)
 
     def review(self, alert: int | str, operator: Operator) -> bool:

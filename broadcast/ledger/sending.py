@@ -193,7 +193,7 @@ def answer(tx: sa.Connection, database: Database, held: Held, run: Run, *, progr
     if any(r.state is State.IN_DOUBT for r in run.receipts):
         tx.execute(batch.update().where(batch.c.id == held.batch_id).values(doubt_due=later.decide))
     if progress is None:
-        return whole or _rest_is_due(tx, held, later, now)
+        return whole or _rest_is_due(tx, held, later)
     return _still_wanted(tx, held, now)
 
 
@@ -205,7 +205,7 @@ def _usual(run: Run) -> State | None:
     return settled.most_common(1)[0][0] if settled else None
 
 
-def _rest_is_due(tx: sa.Connection, held: Held, later: Later, now: int) -> bool:
+def _rest_is_due(tx: sa.Connection, held: Held, later: Later) -> bool:
     """After the last call: what has no state of its own was deferred by the channel, and is due again."""
     left = sa.select(delivery.c.seq).where(delivery.c.batch_id == held.batch_id, delivery.c.state.is_(None)).limit(1)
     if tx.execute(left).first() is not None:

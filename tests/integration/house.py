@@ -48,7 +48,7 @@ ec_name = "测试单位"
 ap_id = "simulated"
 secret_key = "simulated-secret"
 sign = "SIGN1"
-per_call = 20
+per_call = {per_call}
 doubt_seconds = 3
 read_seconds = 2.0
 
@@ -143,10 +143,10 @@ def warning(number: int, *, level: str = "Severe", regions: tuple[str, ...] = RE
     ).encode()  # fmt: skip
 
 
-def make_home(home: Path, simulator: Simulator, port: int, secret: str, roster: Path) -> Gateway:
+def make_home(home: Path, simulator: Simulator, port: int, secret: str, roster: Path, *, per_call: int = 20) -> Gateway:
     home.mkdir(exist_ok=True)
     others = "".join(OTHER.format(channel=c, file=home / f"{c}.jsonl") for c in ("speaker", "voice", "zwdd", "grid", "feed"))
-    (home / "broadcast.toml").write_text(TOML.format(mas=simulator.url, others=others, port=port, secret=secret), encoding="utf8")
+    (home / "broadcast.toml").write_text(TOML.format(mas=simulator.url, others=others, port=port, secret=secret, per_call=per_call), encoding="utf8")
     Seal.make(home / "seal.key")
     gateway = settings.open_gateway(settings.load(home))
     gateway.ledger.migrate()
