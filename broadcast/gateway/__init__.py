@@ -10,7 +10,7 @@ from typing import Any
 from ..alert import Alert
 from ..channels import CHANNELS
 from ..errors import NotAllowed
-from ..ledger import Ledger, alerts, books, chain, operators, people, questions
+from ..ledger import Ledger, alerts, books, operators, people, questions
 from ..ledger.operators import Operator
 from ..ledger.questions import Progress
 from ..tiers.plan import Plans
@@ -236,12 +236,18 @@ class Gateway:
             return books.put(tx, "plans", files, self.house.now(), who)
 
     def import_roster(self, roster: Roster, who: str, progress: Callable[[int], None] = lambda _done: None) -> None:
-        """Replaces the roster in one transaction. Past deliveries keep the addresses that they were planned with."""
-        now = self.house.now()
-        with self.ledger.write() as tx:
-            people.replace(tx, self.ledger.seal, roster.persons, roster.posts, roster.places, roster.residents(), progress)
-            body = {"persons": len(roster.persons), "posts": len(roster.posts), "places": len(roster.places)}
-            chain.append(tx, chain.HOUSE, "roster.imported", now, body, who)
+        """Replaces the roster; the old one is in force until the new one is complete. Past deliveries keep what they were planned with."""
+        people.replace(
+            self.ledger.database,
+            self.ledger.seal,
+            roster.persons,
+            roster.posts,
+            roster.places,
+            roster.residents(),
+            who=who,
+            now=self.house.now(),
+            progress=progress,
+        )
 
     def roster(self) -> Roster:
         """The roster in force, without residents."""

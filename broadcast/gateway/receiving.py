@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..channels.base import Callback, Report
 from ..errors import Unsupported
-from ..ledger import inbox
-from ..ledger.inbox import Kept, Said
+from ..ledger import inbox, leases, settling
+from ..ledger.inbox import Kept
+from ..ledger.settling import Said
 from .house import FarEnd, House, log
+
+HOLD = 5.0  # seconds; one process reads the inbox at a time
 
 Letter = tuple[str, str, Mapping[str, str], bytes]  # peer, path, headers, body
 
@@ -23,12 +26,15 @@ def work_inbox(house: House, limit: int = 500) -> int:
     """Understands the oldest callbacks; returns how many. A callback that means nothing stays, marked bad."""
     with house.ledger.read() as tx:
         kept = inbox.unread(tx, house.ledger.seal, limit)
-    if not kept:
+    if not kept or not leases.hold(house.ledger.database, "inbox", house.holder, HOLD):
         return 0
     understood, nonsense = _understand(house, kept)
     now = house.now()
+    with house.ledger.read() as tx:
+        found, unmatched = settling.match(tx, understood)
     with house.ledger.write(patient=True) as tx:
-        inbox.keep_unmatched(tx, inbox.apply(tx, understood, now), now)
+        settling.settle(tx, found, now)
+        inbox.keep_unmatched(tx, unmatched, now)
         for letter, reason in nonsense:
             inbox.bad(tx, letter.id, reason, now)
         inbox.done(tx, [one.id for one in kept if one.id not in {letter.id for letter, _ in nonsense}], now)

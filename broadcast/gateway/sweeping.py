@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from ..ledger import alerts, fanout, inbox, leases, sending
+from ..ledger import alerts, fanout, inbox, leases, sending, settling
 from ..ledger.sending import expired_leases
 from . import submitting
 from .house import House, log
@@ -43,9 +43,7 @@ def sweep(house: House) -> Swept | None:
     decided = matched = 0
     lanes: dict[str, list[int]] = {}
     if waiting:
-        with house.ledger.write() as tx:
-            matched = inbox.try_unmatched_again(tx, now)
-            inbox.forget_unmatched(tx, now)
+        matched = _match_again(house, now)
     if work:
         with house.ledger.write() as tx:
             closed = alerts.close_expired(tx, now)
@@ -53,6 +51,16 @@ def sweep(house: House) -> Swept | None:
             lanes = sending.to_ring(tx, now, RING_EVERY)
         house.ring(lanes)
     return Swept(sum(map(len, lanes.values())), taken_back, decided, matched, len(closed), duties)
+
+
+def _match_again(house: House, now: int) -> int:
+    with house.ledger.read() as tx:
+        found, ids = inbox.unmatched_that_match_now(tx)
+    with house.ledger.write(patient=True) as tx:
+        settling.settle(tx, found, now)
+        inbox.matched(tx, ids)
+        inbox.forget_unmatched(tx, now)
+    return len(ids)
 
 
 def _take_back(house: House) -> int:

@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 
 from ..tiers.roster import mask
-from . import alerts, books, chain, duties, fanout, inbox, leases, operators, people, questions, sending
+from . import alerts, books, chain, duties, fanout, inbox, leases, operators, people, questions, sending, settling
 from .engine import Database, Row, Transaction, millis_now
 from .seal import Seal
 
@@ -33,6 +33,7 @@ __all__ = [
     "people",
     "questions",
     "sending",
+    "settling",
 ]
 
 

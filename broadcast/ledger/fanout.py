@@ -10,13 +10,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
 from ..delivery import MAY_HAVE_REACHED, State
 from .engine import Row
-from .tables import alert, alert_region, batch, delivery, person, post, rule, target
+from .tables import alert, alert_region, batch, delivery, post, roster, rule, target
 
 Select: TypeAlias = "sa.Select[*tuple[Any, ...]]"
 
@@ -51,18 +52,18 @@ def plan_slice(tx: sa.Connection, row: Row, now: int) -> Slice:
     """Plans the next slice of one owed rule and moves its cursor. The caller commits, then rings."""
     if row.selection in OF_THE_EVENT:
         return _event_slice(tx, row, now)
-    chosen = _chosen(row, _in_alert(row.alert_id, row.first))
-    rest = chosen.after(row.cursor_region, row.cursor_id)
-    end = _end_of_slice(tx, chosen.keys().where(rest).limit(row.batch_size))
+    statements = _statements(row.selection, row.first is not None)
+    values = _values(row)
+    end = tx.execute(statements.end, values).first()
     if end is None:
         _finish(tx, row, now)
         return Slice(None, row.lane, 0, False)
-    source = chosen.rows().where(rest, chosen.until(*end))
-    batch_id, size = _insert(tx, row, source, now)
+    values |= {"until_region": end.region, "until_key": end.key}
+    batch_id, size = _fill(tx, row, statements.insert, values, now)
     tx.execute(
         rule.update()
         .where(rule.c.id == row.id)
-        .values(cursor_region=end[0], cursor_id=end[1], deliveries=rule.c.deliveries + size)
+        .values(cursor_region=end.region, cursor_id=end.key, deliveries=rule.c.deliveries + size)
     )
     return Slice(batch_id, row.lane, size, True)
 
@@ -83,21 +84,19 @@ def plan_whole(tx: sa.Connection, rule_id: int, now: int) -> list[Slice]:
 
 def count(tx: sa.Connection, row: RuleLike, regions: Sequence[str]) -> int:
     """How many deliveries a rule would make, before the alert is in the ledger (for a preview). Writes nothing."""
-    source = _chosen(row, lambda column: column.in_(regions)).rows().subquery()
-    return int(tx.execute(sa.select(sa.func.count(sa.distinct(source.c.address)))).scalar_one())
+    source = _chosen(row.selection, lambda column: column.in_(regions)).rows().subquery()
+    return int(tx.execute(sa.select(sa.func.count(sa.distinct(source.c.address_id))), _like(row)).scalar_one())
 
 
 def holders(tx: sa.Connection, row: RuleLike, regions: Sequence[str]) -> list[Row]:
-    """The posts that a rule would address (for a preview): id, role, region, rank, sealed name."""
-    statement = (
-        sa.select(post.c.id, post.c.role, post.c.region, post.c.rank, person.c.name, person.c.synthetic)
-        .join(person, person.c.id == post.c.person_id)
-        .join(target, sa.and_(target.c.person_id == person.c.id, target.c.channel == row.channel))
-        .where(post.c.role.in_(json.loads(row.roles)), post.c.rank.in_(json.loads(row.ranks)), post.c.region.in_(regions))
-        .order_by(post.c.region, post.c.role, post.c.rank, post.c.id)
-        .distinct()
-    )
-    return list(tx.execute(statement))
+    """The posts that a rule would address (for a preview): id, role, region, rank."""
+    chosen = _chosen(Selection.POSTS, lambda column: column.in_(regions))
+    statement = chosen.base.with_only_columns(post.c.id, post.c.role, post.c.region, post.c.rank).distinct()
+    return list(tx.execute(statement, _like(row)))
+
+
+def _like(row: RuleLike) -> dict[str, Any]:
+    return {"channel": row.channel, "roles": json.loads(row.roles), "ranks": json.loads(row.ranks)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +110,48 @@ class RuleLike:
     ranks: str  # JSON list
 
 
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    """Planning one slice, for one kind of selection. Built once: building them costs as much as running them."""
+
+    end: Select  # the key at which the slice ends
+    insert: sa.Insert
+
+
+@cache
+def _statements(selection: str, split: bool) -> _Statements:
+    covered = sa.select(alert_region.c.region).where(alert_region.c.alert_id == _param("alert_id", sa.BigInteger))
+    if split:
+        covered = covered.where(alert_region.c.first == _param("first", sa.Boolean))
+    chosen = _chosen(selection, lambda column: column.in_(covered))
+    key = sa.tuple_(chosen.region, chosen.key)
+    rest = key > sa.tuple_(_param("after_region", sa.Text), _param("after_key", sa.BigInteger))
+    slice_ = key <= sa.tuple_(_param("until_region", sa.Text), _param("until_key", sa.BigInteger))
+    keys = chosen.base.with_only_columns(chosen.region.label("region"), chosen.key.label("key")).where(rest)
+    first = keys.order_by(chosen.region, chosen.key).limit(_param("limit", sa.Integer)).subquery()
+    end = sa.select(first.c.region, first.c.key).order_by(first.c.region.desc(), first.c.key.desc()).limit(1)
+    return _Statements(end, _insert_from(chosen.rows().where(rest, slice_)))
+
+
+def _param(name: str, kind: Any) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, type_=kind)
+
+
+def _values(row: Row) -> dict[str, Any]:
+    return {
+        "alert_id": row.alert_id,
+        "first": row.first,
+        "roles": json.loads(row.roles),
+        "ranks": json.loads(row.ranks),
+        "channel": row.channel,
+        "purpose": row.purpose,
+        "after_region": row.cursor_region,
+        "after_key": row.cursor_id,
+        "limit": row.batch_size,
+    }
+
+
 Inside = Callable[[sa.ColumnElement[str]], sa.ColumnElement[bool]]  # "this region is among those that the rule is about"
-
-
-def _in_alert(alert_id: int, first: bool | None) -> Inside:
-    chosen = sa.select(alert_region.c.region).where(alert_region.c.alert_id == alert_id)
-    if first is not None:
-        chosen = chosen.where(alert_region.c.first == first)
-    return lambda column: column.in_(chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,69 +163,73 @@ class _Chosen:
     post_id: sa.ColumnElement[int]
     base: Select
 
-    def after(self, region: str, key: int) -> sa.ColumnElement[bool]:
-        return sa.tuple_(self.region, self.key) > sa.tuple_(sa.literal(region), sa.literal(key, sa.BigInteger))
-
-    def until(self, region: str, key: int) -> sa.ColumnElement[bool]:
-        return sa.tuple_(self.region, self.key) <= sa.tuple_(sa.literal(region), sa.literal(key, sa.BigInteger))
-
     def rows(self) -> Select:
         """One row for each target."""
         return self.base.with_only_columns(
             self.region.label("region"),
             self.key.label("key"),
-            target.c.id.label("target_id"),
             self.post_id.label("post_id"),
-            target.c.address.label("address"),
+            target.c.address_id.label("address_id"),
             target.c.synthetic.label("synthetic"),
         )
 
-    def keys(self) -> Select:
-        """Only the keys, in order."""
-        return self.base.with_only_columns(self.region.label("region"), self.key.label("key")).order_by(self.region, self.key)
+
+def _chosen(selection: str, inside: Inside) -> _Chosen:
+    in_force = sa.select(roster.c.id).where(roster.c.in_force).scalar_subquery()
+    common = (target.c.roster_id == in_force, target.c.channel == _param("channel", sa.Text))
+    if selection in (Selection.POSTS, Selection.APPROVERS):
+        return _posts(common, inside if selection == Selection.POSTS else None)
+    kind = {Selection.RESIDENTS: ("resident",), Selection.PLACES: ("place",), Selection.TEST: ("place", "resident")}[
+        Selection(selection)
+    ]
+    base = sa.select(target.c.id).where(*common, inside(target.c.region), target.c.audience.in_(kind))
+    base = base.where(target.c.test if selection == Selection.TEST else ~target.c.test)
+    return _Chosen(target.c.region, target.c.id, sa.cast(sa.null(), sa.BigInteger), base)
 
 
-_BY_POST = frozenset({Selection.POSTS, Selection.APPROVERS})
-
-
-def _chosen(row: Row | RuleLike, inside: Inside) -> _Chosen:
-    return _posts(row, inside) if row.selection in _BY_POST else _targets(row, inside)
-
-
-def _posts(row: Row | RuleLike, inside: Inside) -> _Chosen:
+def _posts(common: Sequence[sa.ColumnElement[bool]], inside: Inside | None) -> _Chosen:
     base = (
         sa.select(post.c.id)
         .select_from(post.join(target, target.c.person_id == post.c.person_id))
         .where(
-            post.c.role.in_(json.loads(row.roles)),
-            post.c.rank.in_(json.loads(row.ranks)),
-            target.c.channel == row.channel,
+            *common,
             target.c.audience == "post",
+            post.c.ended.is_(None),
+            post.c.role.in_(sa.bindparam("roles", expanding=True)),
+            post.c.rank.in_(sa.bindparam("ranks", expanding=True)),
         )
     )
-    if row.selection == Selection.POSTS:
-        base = base.where(inside(post.c.region))
-    return _Chosen(post.c.region, post.c.id, post.c.id, base)
+    return _Chosen(post.c.region, post.c.id, post.c.id, base if inside is None else base.where(inside(post.c.region)))
 
 
-def _targets(row: Row | RuleLike, inside: Inside) -> _Chosen:
-    base = sa.select(target.c.id).where(target.c.channel == row.channel, inside(target.c.region))
-    if row.selection == Selection.TEST:
-        base = base.where(target.c.test)
-    else:
-        wanted = "resident" if row.selection == Selection.RESIDENTS else "place"
-        base = base.where(target.c.audience == wanted, ~target.c.test)
-    return _Chosen(target.c.region, target.c.id, sa.cast(sa.null(), sa.BigInteger), base)
+def _insert_from(source: Select) -> sa.Insert:
+    """Deliveries of one batch: each address once, and none that the alert already addresses on this channel."""
+    candidates = source.subquery("c")
+    known = sa.select(sa.literal(1)).where(
+        delivery.c.alert_id == _param("alert_id", sa.BigInteger),
+        delivery.c.channel == _param("channel", sa.Text),
+        delivery.c.purpose == _param("purpose", sa.Text),
+        delivery.c.address_id == candidates.c.address_id,
+    )
+    by_key = (candidates.c.region, candidates.c.key)
+    nth = sa.func.row_number().over(partition_by=candidates.c.address_id, order_by=by_key).label("nth")
+    once = sa.select(candidates, nth).where(~known.exists()).subquery("once")
+    made: dict[str, sa.ColumnElement[Any]] = {
+        "batch_id": _param("batch_id", sa.BigInteger),
+        "seq": sa.func.row_number().over(order_by=(once.c.region, once.c.key)),
+        "alert_id": _param("alert_id", sa.BigInteger),
+        "channel": _param("channel", sa.Text),
+        "purpose": _param("purpose", sa.Text),
+        "region": once.c.region,
+        "post_id": once.c.post_id,
+        "address_id": once.c.address_id,
+        "synthetic": once.c.synthetic,
+    }
+    return delivery.insert().from_select(list(made), sa.select(*made.values()).where(once.c.nth == 1))
 
 
-def _end_of_slice(tx: sa.Connection, keys: Select) -> tuple[str, int] | None:
-    piece = keys.subquery()
-    last = tx.execute(sa.select(piece.c.region, piece.c.key).order_by(piece.c.region.desc(), piece.c.key.desc()).limit(1)).first()
-    return None if last is None else (last.region, last.key)
-
-
-def _insert(tx: sa.Connection, row: Row, source: Select, now: int) -> tuple[int | None, int]:
-    """One batch and its deliveries: each address once, and none that the alert already addresses on this channel."""
+def _fill(tx: sa.Connection, row: Row, insert: sa.Insert, values: dict[str, Any], now: int) -> tuple[int | None, int]:
+    """One batch and its deliveries; no batch when nobody is left for it."""
     batch_id = tx.execute(
         batch.insert()
         .values(
@@ -209,49 +246,7 @@ def _insert(tx: sa.Connection, row: Row, source: Select, now: int) -> tuple[int 
         )
         .returning(batch.c.id)
     ).scalar_one()
-    candidates = source.subquery("c")
-    known = sa.select(sa.literal(1)).where(
-        delivery.c.alert_id == row.alert_id,
-        delivery.c.channel == row.channel,
-        delivery.c.purpose == row.purpose,
-        delivery.c.address == candidates.c.address,
-    )
-    once = (
-        sa.select(
-            candidates,
-            sa.func.row_number()
-            .over(partition_by=candidates.c.address, order_by=(candidates.c.region, candidates.c.key))
-            .label("nth"),
-        )
-        .where(~known.exists())
-        .subquery("once")
-    )
-    seq = sa.func.row_number().over(order_by=(once.c.region, once.c.key, once.c.target_id))
-    chosen = sa.select(
-        sa.literal(batch_id, sa.BigInteger),
-        seq,
-        sa.literal(row.alert_id, sa.BigInteger),
-        sa.literal(row.channel),
-        sa.literal(row.purpose),
-        once.c.region,
-        once.c.target_id,
-        once.c.post_id,
-        once.c.address,
-        once.c.synthetic,
-    ).where(once.c.nth == 1)
-    names = [
-        "batch_id",
-        "seq",
-        "alert_id",
-        "channel",
-        "purpose",
-        "region",
-        "target_id",
-        "post_id",
-        "address",
-        "synthetic",
-    ]
-    size = tx.execute(delivery.insert().from_select(names, chosen), execution_options=_COUNTED).rowcount
+    size = tx.execute(insert, {**values, "batch_id": batch_id}, execution_options=_COUNTED).rowcount
     if size == 0:
         tx.execute(batch.delete().where(batch.c.id == batch_id))
         return None, 0
@@ -283,7 +278,7 @@ def _event_slice(tx: sa.Connection, row: Row, now: int) -> Slice:
     if past is None:
         _finish(tx, row, now)
         return Slice(None, row.lane, 0, False)
-    batch_id, size = _insert(tx, row, _heard(row, past), now)
+    batch_id, size = _fill(tx, row, _insert_from(_heard(row, past)), _values(row), now)
     tx.execute(rule.update().where(rule.c.id == row.id).values(cursor_id=past, deliveries=rule.c.deliveries + size))
     return Slice(batch_id, row.lane, size, True)
 
@@ -299,9 +294,8 @@ def _heard(row: Row, past: int) -> Select:
         sa.select(
             delivery.c.region,
             delivery.c.seq.label("key"),
-            delivery.c.target_id,
             delivery.c.post_id,
-            delivery.c.address,
+            delivery.c.address_id,
             delivery.c.synthetic,
         )
         .join(batch, batch.c.id == delivery.c.batch_id)
@@ -326,7 +320,7 @@ def _stood_down_since(row: Row) -> sa.Select[int]:
         told.c.alert_id > delivery.c.alert_id,
         told.c.channel == row.channel,
         told.c.purpose.in_(("stand_down", "stop")),
-        told.c.address == delivery.c.address,
+        told.c.address_id == delivery.c.address_id,
     )
 
 
@@ -336,7 +330,7 @@ def _addressed_now(row: Row) -> sa.Select[int]:
         now.c.alert_id == row.alert_id,
         now.c.channel == row.channel,
         now.c.purpose == "alarm",
-        now.c.address == delivery.c.address,
+        now.c.address_id == delivery.c.address_id,
     )
 
 

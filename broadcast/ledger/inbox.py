@@ -10,12 +10,11 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from ..delivery import Receipt, State
-from . import sending
 from .seal import Seal
-from .tables import batch, delivery, inbox, receipt, report
+from .settling import Said, Settlement, match
+from .tables import address, batch, delivery, inbox, receipt, report
 
 KEEP_UNMATCHED = 72 * 3600 * 1000  # a report can come before our own commit, and long after
-CLOCK_SKEW = 120_000  # how far a provider's clock may be behind ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +26,6 @@ class Kept:
     path: str
     headers: Mapping[str, str]
     body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """One report, with its address sealed."""
-
-    inbox_id: int
-    peer: str
-    address: bytes
-    receipt: Receipt
-    submitted: int | None
 
 
 def keep(tx: sa.Connection, seal: Seal, letters: Sequence[tuple[str, str, Mapping[str, str], bytes]], now: int) -> None:
@@ -72,36 +60,6 @@ def bad(tx: sa.Connection, inbox_id: int, reason: str, now: int) -> None:
     tx.execute(inbox.update().where(inbox.c.id == inbox_id).values(state="bad", reason=reason[:500], worked=now))
 
 
-def apply(tx: sa.Connection, said: Sequence[Said], now: int) -> list[Said]:
-    """Settles deliveries by these reports; returns those that match nothing (yet)."""
-    unmatched: list[Said] = []
-    by_call: dict[tuple[str, str], list[Said]] = {}
-    for one in said:
-        by_call.setdefault((one.peer, one.receipt.ref), []).append(one)
-    for (peer, ref), group in by_call.items():
-        known = sending.by_ref(tx, peer, ref, [one.address for one in group]) if ref else {}
-        for one in group:
-            found = known.get(one.address) or _adopted(tx, one)
-            if found is None:
-                unmatched.append(one)
-            elif sending.settle(tx, found, one.receipt, peer=peer, now=now):
-                # Another report of this group may speak of the same delivery: it must see the new state.
-                known[one.address] = sending.Known(found.batch_id, found.seq, one.receipt.state, found.fence, found.attempt)
-    return unmatched
-
-
-def _adopted(tx: sa.Connection, one: Said) -> sending.Known | None:
-    """A call that was never answered is recognised by its reports: an unknown reference, a number in doubt, a time that fits."""
-    if not one.receipt.ref or _is_known(tx, one.peer, one.receipt.ref):
-        return None
-    return sending.in_doubt(tx, one.peer, one.address, one.submitted, CLOCK_SKEW)
-
-
-def _is_known(tx: sa.Connection, peer: str, ref: str) -> bool:
-    statement = sa.select(receipt.c.id).where(receipt.c.peer == peer, receipt.c.ref == ref, receipt.c.origin == "answer").limit(1)
-    return tx.execute(statement).first() is not None
-
-
 def keep_unmatched(tx: sa.Connection, said: Sequence[Said], now: int) -> None:
     """Keeps reports that match nothing for 72 h."""
     rows = [
@@ -123,38 +81,37 @@ def keep_unmatched(tx: sa.Connection, said: Sequence[Said], now: int) -> None:
         tx.execute(report.insert(), rows)
 
 
-def try_unmatched_again(tx: sa.Connection, now: int, limit: int = 500) -> int:
-    """Reports that came before our own commit, or for a batch that is in doubt only now; returns how many were settled."""
+def unmatched_that_match_now(tx: sa.Connection, limit: int = 500) -> tuple[list[Settlement], list[int]]:
+    """Reports that came before our own commit, or whose batch is in doubt only now: what they settle, and their ids."""
     known = sa.select(receipt.c.id).where(
-        receipt.c.peer == report.c.peer,
-        receipt.c.ref == report.c.ref,
-        receipt.c.origin == "answer",
-        receipt.c.ref != "",
+        receipt.c.peer == report.c.peer, receipt.c.ref == report.c.ref, receipt.c.origin == "answer", receipt.c.ref != ""
     )
-    from_doubt = sa.select(sa.literal(1)).where(
-        delivery.c.address == report.c.address,
-        delivery.c.state == State.IN_DOUBT,
-        batch.c.id == delivery.c.batch_id,
-        batch.c.peer == report.c.peer,
+    from_doubt = (
+        sa.select(sa.literal(1))
+        .select_from(delivery.join(batch, batch.c.id == delivery.c.batch_id).join(address, address.c.id == delivery.c.address_id))
+        .where(address.c.sealed == report.c.address, delivery.c.state == State.IN_DOUBT, batch.c.peer == report.c.peer)
+        .correlate(report)
     )
     rows = tx.execute(
         sa.select(report).where(sa.or_(known.exists(), from_doubt.exists())).order_by(report.c.id).limit(limit)
     ).all()
-    said = [
-        Said(
-            r.inbox_id,
-            r.peer,
-            bytes(r.address),
-            Receipt(State(r.state), r.code, r.detail, r.ref, _when(r.at)),
-            r.submitted,
+    said = {
+        row.id: Said(
+            row.inbox_id,
+            row.peer,
+            bytes(row.address),
+            Receipt(State(row.state), row.code, row.detail, row.ref, _when(row.at)),
+            row.submitted,
         )
-        for r in rows
-    ]
-    left = apply(tx, said, now)
-    settled = [r.id for r, one in zip(rows, said, strict=True) if one not in left]
-    if settled:
-        tx.execute(report.delete().where(report.c.id.in_(settled)))
-    return len(settled)
+        for row in rows
+    }
+    found, left = match(tx, list(said.values()))
+    return found, [number for number, one in said.items() if one not in left]
+
+
+def matched(tx: sa.Connection, ids: Sequence[int]) -> None:
+    """These reports have been applied."""
+    tx.execute(report.delete().where(report.c.id.in_(ids)))
 
 
 def forget_unmatched(tx: sa.Connection, now: int) -> int:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ..delivery import State
 from .engine import Row
-from .tables import alert, batch, callout, delivery, inbox, report, rule
+from .tables import address, alert, batch, callout, delivery, inbox, report, rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +132,11 @@ def deliveries(tx: sa.Connection, wanted: DeliveryQuery) -> list[dict[str, Any]]
             batch.c.ended,
             batch.c.doubled,
             delivery.c.synthetic,
-            delivery.c.address,
+            address.c.sealed.label("address"),
         )
         .join(batch, batch.c.id == delivery.c.batch_id)
         .join(rule, rule.c.id == batch.c.rule_id)
+        .join(address, address.c.id == delivery.c.address_id)
         .where(
             sa.tuple_(delivery.c.batch_id, delivery.c.seq) > sa.tuple_(*(sa.literal(key, sa.BigInteger) for key in wanted.after))
         )

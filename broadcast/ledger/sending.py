@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from ..delivery import Receipt, State, may_follow
+from ..delivery import Receipt, State
 from . import chain
 from .alerts import AlertState
 from .engine import Database, Row
-from .tables import alert, batch, breaker, delivery, receipt, wording
+from .tables import address, alert, batch, breaker, delivery, receipt, wording
 
 LEASE = 5.0  # seconds; renewed every LEASE / 3 while a call runs
 
@@ -54,11 +54,12 @@ def owed(tx: sa.Connection, batch_id: int, now: int) -> tuple[Row, tuple[Piece, 
     if row is None:
         return None
     rows = tx.execute(
-        sa.select(delivery.c.seq, delivery.c.address, delivery.c.synthetic)
+        sa.select(delivery.c.seq, address.c.sealed, delivery.c.synthetic)
+        .join(address, address.c.id == delivery.c.address_id)
         .where(delivery.c.batch_id == batch_id, delivery.c.state.is_(None))
         .order_by(delivery.c.seq)
     )
-    return row, tuple(Piece(r.seq, bytes(r.address), bool(r.synthetic)) for r in rows)
+    return row, tuple(Piece(r.seq, bytes(r.sealed), bool(r.synthetic)) for r in rows)
 
 
 def claim(
@@ -247,6 +248,12 @@ def write_receipts(
     tx: sa.Connection, batch_id: int, run: Run, *, origin: str, peer: str, fence: int, attempt: int, now: int
 ) -> None:
     """One row for each run of equal receipts over neighbouring deliveries."""
+    common = {"batch_id": batch_id, "fence": fence, "attempt": attempt, "origin": origin, "peer": peer, "recorded": now}
+    tx.execute(receipt.insert(), [{**common, **said} for said in receipt_runs(run)])
+
+
+def receipt_runs(run: Run) -> list[dict[str, object]]:
+    """The columns of `receipt` that a run of receipts says, neighbours that say the same together. `run` is in order of seq."""
     rows: list[dict[str, object]] = []
     for seq, got in zip(run.seqs, run.receipts, strict=True):
         at = int(got.at.timestamp() * 1000) if got.at else None
@@ -254,20 +261,8 @@ def write_receipts(
         if rows and rows[-1]["last_seq"] == seq - 1 and all(rows[-1][k] == v for k, v in said.items()):
             rows[-1]["last_seq"] = seq
             continue
-        rows.append(
-            {
-                "batch_id": batch_id,
-                "first_seq": seq,
-                "last_seq": seq,
-                "fence": fence,
-                "attempt": attempt,
-                "origin": origin,
-                "peer": peer,
-                "recorded": now,
-                **said,
-            }
-        )
-    tx.execute(receipt.insert(), rows)
+        rows.append({"first_seq": seq, "last_seq": seq, **said})
+    return rows
 
 
 def _set_states(tx: sa.Connection, batch_id: int, run: Run, inherits: State | None) -> None:
@@ -277,7 +272,7 @@ def _set_states(tx: sa.Connection, batch_id: int, run: Run, inherits: State | No
             by_state.setdefault((got.state, got.code or got.detail), []).append(seq)
     for (state, reason), seqs in by_state.items():
         told = reason[:200] if state not in (State.ACCEPTED, State.DELIVERED) else None
-        for first, last in _ranges(seqs):
+        for first, last in ranges(seqs):
             tx.execute(
                 delivery.update()
                 .where(delivery.c.batch_id == batch_id, delivery.c.seq.between(first, last), delivery.c.state.is_(None))
@@ -285,7 +280,7 @@ def _set_states(tx: sa.Connection, batch_id: int, run: Run, inherits: State | No
             )
 
 
-def _ranges(seqs: Sequence[int]) -> list[tuple[int, int]]:
+def ranges(seqs: Sequence[int]) -> list[tuple[int, int]]:
     """Runs of neighbouring numbers: 1 2 3 7 8 → (1, 3), (7, 8)."""
     ranges: list[tuple[int, int]] = []
     for seq in sorted(seqs):
@@ -331,7 +326,7 @@ def doubt(
         return
     run = Run(tuple(seqs), tuple(Receipt(State.IN_DOUBT, detail=reason) for _ in seqs))
     write_receipts(tx, row.id, run, origin="gateway", peer=row.peer, fence=fence, attempt=row.attempt, now=now)
-    for first, last in _ranges(seqs):
+    for first, last in ranges(seqs):
         tx.execute(
             delivery.update()
             .where(delivery.c.batch_id == row.id, delivery.c.seq.between(first, last), delivery.c.state.is_(None))
@@ -458,69 +453,6 @@ def to_ring(tx: sa.Connection, now: int, every: int, limit: int = 2000) -> dict[
     for row in rows:
         lanes.setdefault(row.lane, []).append(row.id)
     return {lane: sorted(found) for lane, found in lanes.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """One delivery as it stands, for a report that speaks of it."""
-
-    batch_id: int
-    seq: int
-    state: State
-    fence: int
-    attempt: int
-
-
-def by_ref(tx: sa.Connection, peer: str, ref: str, addresses: Sequence[bytes]) -> dict[bytes, Known]:
-    """The deliveries that a provider's reference covers, by sealed address."""
-    found: dict[bytes, Known] = {}
-    runs = tx.execute(
-        sa.select(receipt.c.batch_id, receipt.c.first_seq, receipt.c.last_seq, receipt.c.fence, receipt.c.attempt).where(
-            receipt.c.peer == peer, receipt.c.ref == ref, receipt.c.origin == "answer"
-        )
-    ).all()
-    for run in runs:
-        rows = tx.execute(
-            sa.select(delivery.c.seq, delivery.c.address, sa.func.coalesce(delivery.c.state, batch.c.state).label("state"))
-            .join(batch, batch.c.id == delivery.c.batch_id)
-            .where(
-                delivery.c.batch_id == run.batch_id,
-                delivery.c.seq.between(run.first_seq, run.last_seq),
-                delivery.c.address.in_(addresses),
-            )
-        )
-        for row in rows:
-            found[bytes(row.address)] = Known(run.batch_id, row.seq, State(row.state), run.fence, run.attempt)
-    return found
-
-
-def in_doubt(tx: sa.Connection, peer: str, address: bytes, submitted: int | None, skew: int) -> Known | None:
-    """The oldest delivery to this address that is in doubt at this peer and can be what was submitted then."""
-    statement = (
-        sa.select(batch.c.id, delivery.c.seq, batch.c.fence, batch.c.attempt)
-        .join(batch, batch.c.id == delivery.c.batch_id)
-        .where(delivery.c.address == address, delivery.c.state == State.IN_DOUBT, batch.c.peer == peer)
-        .order_by(batch.c.id)
-        .limit(1)
-    )
-    if submitted is not None:
-        statement = statement.where(batch.c.started <= submitted + skew)
-    row = tx.execute(statement).first()
-    return None if row is None else Known(row.id, row.seq, State.IN_DOUBT, row.fence, row.attempt)
-
-
-def settle(tx: sa.Connection, known: Known, got: Receipt, *, peer: str, now: int) -> bool:
-    """Applies a report: its receipt is kept; the state follows when the report knows more. False for old news."""
-    if not may_follow(known.state, got.state):
-        return False
-    run = Run((known.seq,), (got,))
-    write_receipts(tx, known.batch_id, run, origin="report", peer=peer, fence=known.fence, attempt=known.attempt, now=now)
-    tx.execute(
-        delivery.update()
-        .where(delivery.c.batch_id == known.batch_id, delivery.c.seq == known.seq)
-        .values(state=str(got.state), reason=None if got.state is State.DELIVERED else (got.code or got.detail)[:200])
-    )
-    return True
 
 
 def snapshot(tx: sa.Connection, alert_id: int) -> Row:

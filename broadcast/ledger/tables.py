@@ -2,9 +2,9 @@
 
 Kinds of tables, and what may be done to their rows:
 
-* evidence, only ever inserted into (triggers refuse the rest): `entry`, `receipt`, `wording`, `alert_raw`, `refused`
+* evidence, only ever inserted into (triggers refuse the rest): `entry`, `receipt`, `wording`, `alert_raw`, `refused`, `address`
 * projections that can be refolded from evidence: `delivery.state`, `batch`, `rule`, `alert`
-* the county as it is now: `person`, `post`, `target`, `operator`, `book`
+* the county as it is now: `roster`, `person`, `post`, `target`, `operator`, `book`
 * the machinery: `lease`, `breaker`, `inbox`, `report`, `callout`
 """
 
@@ -198,16 +198,16 @@ delivery = sa.Table(
     sa.Column("channel", sa.Text, nullable=False),
     sa.Column("purpose", sa.Text, nullable=False),
     sa.Column("region", sa.Text, nullable=False),
-    sa.Column("target_id", Id, nullable=False),
     sa.Column("post_id", Id),
-    sa.Column("address", sa.LargeBinary, nullable=False),  # as it was when planned
+    sa.Column("address_id", Id, nullable=False),  # addresses never change: a later roster does not rewrite this
     sa.Column("synthetic", sa.Boolean, nullable=False),
     sa.Column("state", sa.Text),  # NULL: as the batch
     sa.Column("reason", sa.Text),
-    sa.UniqueConstraint("alert_id", "channel", "purpose", "address"),  # nobody is told twice
+    # Nobody is told twice. By number, not by sealed bytes: those are random, and a thousand of them dirty a thousand pages.
+    sa.UniqueConstraint("alert_id", "channel", "purpose", "address_id"),
     sa.Index(
         "ix_delivery_in_doubt",
-        "address",
+        "address_id",
         sqlite_where=sa.text("state = 'in_doubt'"),
         postgresql_where=sa.text("state = 'in_doubt'"),
     ),
@@ -295,6 +295,13 @@ report = sa.Table(  # what a provider said of something that we do not know (yet
     sa.Index("ix_report_peer_address", "peer", "address"),
 )
 
+address = sa.Table(  # each once, whoever has it; a new number is a new row
+    "address",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False, unique=True),
+)
+
 person = sa.Table(
     "person",
     metadata,
@@ -303,6 +310,7 @@ person = sa.Table(
     sa.Column("name", sa.LargeBinary, nullable=False),  # sealed
     sa.Column("synthetic", sa.Boolean, nullable=False),
     sa.Column("test", sa.Boolean, nullable=False),
+    sa.Column("ended", Millis),  # no longer in the roster; the row stays, deliveries point to its posts
 )
 
 post = sa.Table(
@@ -313,23 +321,35 @@ post = sa.Table(
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("region", sa.Text, nullable=False),
     sa.Column("rank", sa.Text, nullable=False),
+    sa.Column("ended", Millis),
     sa.UniqueConstraint("person_id", "role", "region"),
     sa.Index("ix_post_role_region_id", "role", "region", "id"),
+)
+
+roster = sa.Table(  # one import; the newest that is complete is in force
+    "roster",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("began", Millis, nullable=False),
+    sa.Column("imported", Millis),  # NULL: not complete
+    sa.Column("in_force", sa.Boolean, nullable=False),
+    sa.Column("imported_by", sa.Text, nullable=False),
 )
 
 target = sa.Table(
     "target",
     metadata,
     sa.Column("id", Id, primary_key=True),
+    sa.Column("roster_id", Id, nullable=False),
     sa.Column("audience", sa.Text, nullable=False),  # post | resident | place
     sa.Column("channel", sa.Text, nullable=False),
     sa.Column("region", sa.Text, nullable=False),  # "" for a person's: their posts have regions
     sa.Column("person_id", Id),
-    sa.Column("address", sa.LargeBinary, nullable=False),
+    sa.Column("address_id", Id, nullable=False),
     sa.Column("synthetic", sa.Boolean, nullable=False),
     sa.Column("test", sa.Boolean, nullable=False),
-    sa.Index("ix_target_person_id_channel", "person_id", "channel"),
-    sa.Index("ix_target_audience_channel_region_id", "audience", "channel", "region", "id"),
+    sa.Index("ix_target_roster_id_person_id_channel", "roster_id", "person_id", "channel"),
+    sa.Index("ix_target_roster_id_audience_channel_region_id", "roster_id", "audience", "channel", "region", "id"),
 )
 
 operator = sa.Table(
@@ -399,4 +419,4 @@ callout = sa.Table(
     ),
 )
 
-EVIDENCE = ("entry", "receipt", "wording", "alert_raw", "refused")  # only ever inserted into
+EVIDENCE = ("entry", "receipt", "wording", "alert_raw", "refused", "address")  # only ever inserted into

@@ -61,12 +61,20 @@ def a_batch(ledger: Ledger, size: int = 4, *, doubt: str = "resend", state: str 
             .returning(t.batch.c.id)
         ).scalar_one()
         rows = [
-            {"batch_id": batch_id, "seq": n, "alert_id": alert_id, "channel": "sms", "purpose": "alarm", "region": "330521", "target_id": n,
-             "address": ledger.seal.seal(f"+8615400000{n:03d}"), "synthetic": True}
+            {
+                "batch_id": batch_id, "seq": n, "alert_id": alert_id, "channel": "sms", "purpose": "alarm", "region": "330521",
+                "address_id": an_address(ledger, tx, f"+8615400000{n:03d}"), "synthetic": True,
+            }
             for n in range(1, size + 1)
         ]  # fmt: skip
         tx.execute(t.delivery.insert(), rows)
     return batch_id
+
+
+def an_address(ledger: Ledger, tx, number: str) -> int:
+    sealed = ledger.seal.seal(number)
+    found = tx.execute(sa.select(t.address.c.id).where(t.address.c.sealed == sealed)).scalar()
+    return found or tx.execute(t.address.insert().values(sealed=sealed).returning(t.address.c.id)).scalar_one()
 
 
 def claim(ledger: Ledger, batch_id: int, now: int = 1000, per_call: int = 1000) -> sending.Held | None:

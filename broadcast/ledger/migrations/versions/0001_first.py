@@ -11,10 +11,17 @@ revision = "0001"
 down_revision = None
 
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-EVIDENCE = ("entry", "receipt", "wording", "alert_raw", "refused")
+EVIDENCE = ("entry", "receipt", "wording", "alert_raw", "refused", "address")
 
 
 def upgrade() -> None:
+    op.create_table(
+        "address",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_address")),
+        sa.UniqueConstraint("sealed", name=op.f("uq_address_sealed")),
+    )
     op.create_table(
         "alert",
         sa.Column("id", ID, nullable=False),
@@ -177,22 +184,21 @@ def upgrade() -> None:
         sa.Column("channel", sa.Text(), nullable=False),
         sa.Column("purpose", sa.Text(), nullable=False),
         sa.Column("region", sa.Text(), nullable=False),
-        sa.Column("target_id", ID, nullable=False),
         sa.Column("post_id", ID, nullable=True),
-        sa.Column("address", sa.LargeBinary(), nullable=False),
+        sa.Column("address_id", ID, nullable=False),
         sa.Column("synthetic", sa.Boolean(), nullable=False),
         sa.Column("state", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("batch_id", "seq", name=op.f("pk_delivery")),
         sa.UniqueConstraint(
-            "alert_id", "channel", "purpose", "address", name=op.f("uq_delivery_alert_id_channel_purpose_address")
+            "alert_id", "channel", "purpose", "address_id", name=op.f("uq_delivery_alert_id_channel_purpose_address_id")
         ),
         sqlite_with_rowid=False,
     )
     op.create_index(
         "ix_delivery_in_doubt",
         "delivery",
-        ["address"],
+        ["address_id"],
         unique=False,
         sqlite_where=sa.text("state = 'in_doubt'"),
         postgresql_where=sa.text("state = 'in_doubt'"),
@@ -256,6 +262,7 @@ def upgrade() -> None:
         sa.Column("name", sa.LargeBinary(), nullable=False),
         sa.Column("synthetic", sa.Boolean(), nullable=False),
         sa.Column("test", sa.Boolean(), nullable=False),
+        sa.Column("ended", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_person")),
         sa.UniqueConstraint("key", name=op.f("uq_person_key")),
     )
@@ -266,6 +273,7 @@ def upgrade() -> None:
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("region", sa.Text(), nullable=False),
         sa.Column("rank", sa.Text(), nullable=False),
+        sa.Column("ended", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_post")),
         sa.UniqueConstraint("person_id", "role", "region", name=op.f("uq_post_person_id_role_region")),
     )
@@ -326,6 +334,15 @@ def upgrade() -> None:
     op.create_index("ix_report_peer_address", "report", ["peer", "address"], unique=False)
     op.create_index("ix_report_peer_ref", "report", ["peer", "ref"], unique=False)
     op.create_table(
+        "roster",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("began", sa.BigInteger(), nullable=False),
+        sa.Column("imported", sa.BigInteger(), nullable=True),
+        sa.Column("in_force", sa.Boolean(), nullable=False),
+        sa.Column("imported_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_roster")),
+    )
+    op.create_table(
         "rule",
         sa.Column("id", ID, nullable=False),
         sa.Column("alert_id", ID, nullable=False),
@@ -364,17 +381,23 @@ def upgrade() -> None:
     op.create_table(
         "target",
         sa.Column("id", ID, nullable=False),
+        sa.Column("roster_id", ID, nullable=False),
         sa.Column("audience", sa.Text(), nullable=False),
         sa.Column("channel", sa.Text(), nullable=False),
         sa.Column("region", sa.Text(), nullable=False),
         sa.Column("person_id", ID, nullable=True),
-        sa.Column("address", sa.LargeBinary(), nullable=False),
+        sa.Column("address_id", ID, nullable=False),
         sa.Column("synthetic", sa.Boolean(), nullable=False),
         sa.Column("test", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_target")),
     )
-    op.create_index("ix_target_audience_channel_region_id", "target", ["audience", "channel", "region", "id"], unique=False)
-    op.create_index("ix_target_person_id_channel", "target", ["person_id", "channel"], unique=False)
+    op.create_index(
+        "ix_target_roster_id_audience_channel_region_id",
+        "target",
+        ["roster_id", "audience", "channel", "region", "id"],
+        unique=False,
+    )
+    op.create_index("ix_target_roster_id_person_id_channel", "target", ["roster_id", "person_id", "channel"], unique=False)
     op.create_table(
         "wording",
         sa.Column("id", ID, nullable=False),

@@ -1,0 +1,264 @@
+"""The county's own files and people: roster, plans, regions, operators: checked, shown, put in force."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..errors import InvalidFiles, NotAllowed
+from ..gateway import Gateway
+from ..ledger import operators
+from ..settings import Settings
+from ..tiers import roster as rosters
+from ..tiers.regions import Regions
+from ..tiers.roster import Roster
+from . import saying
+from .opening import NEW_PIN_VARIABLE, JsonOption, OperatorOption, UsageMistake, ask_pin, opened, prove
+
+_T = TypeVar("_T")
+_SHOWN_CHANGES = 20
+GRANTS = "DUTY_LEADER"  # whoever holds it decides who else may act
+
+RosterArgument = Annotated[
+    Path | None, typer.Argument(metavar="[DIR]", help="people.csv, posts.csv, places.csv, residents.csv; default: HOME/roster.")
+]
+PlansArgument = Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The plans' TOML files; default: HOME/plans.")]
+
+
+# --- roster
+
+
+def check_roster(ctx: typer.Context, folder: RosterArgument = None, json: JsonOption = False) -> None:
+    """Reads a roster as an import would: every error and warning by file and line. Changes nothing; 3 when there are errors.
+
+    \b
+    broadcast roster check
+    broadcast roster check /media/usb/roster --json
+    """
+    with opened(ctx) as (settings, gateway):
+        found = _checked(lambda: _read_roster(settings, gateway, folder), as_json=json)
+    counts = _counts(found)
+    if json:
+        saying.as_json({"ok": True, **counts, "problems": found.problems})
+        return
+    _note_problems(found)
+    saying.say("ok: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+
+
+def import_roster(
+    ctx: typer.Context,
+    folder: RosterArgument = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts that have looked at the difference.")] = False,
+    operator: OperatorOption = "",
+) -> None:
+    """Puts a roster in force as a whole, after showing what it changes. Deliveries of the past keep their addresses.
+
+    \b
+    broadcast roster import --operator 测试值班员
+    broadcast roster import /media/usb/roster --yes --operator 测试值班员
+    """
+    with opened(ctx) as (settings, gateway):
+        by = prove(gateway, operator)
+        found = _read_roster(settings, gateway, folder)
+        _note_problems(found)
+        _say_changes(gateway, found)
+        _confirm(yes)
+        put_roster(gateway, found, by.name)
+    saying.say("in force: " + ", ".join(f"{n} {what}" for what, n in _counts(found).items()))
+
+
+def put_roster(gateway: Gateway, found: Roster, who: str) -> None:
+    """Imports a roster under a progress bar: at true size there are half a million residents."""
+    with _bar("residents", found.resident_count) as advance:
+        gateway.import_roster(found, who, advance)
+
+
+def _read_roster(settings: Settings, gateway: Gateway, folder: Path | None) -> Roster:
+    return rosters.read(folder or settings.home / "roster", gateway.house.books.regions, gateway.house.books.roles)
+
+
+def _counts(found: Roster) -> dict[str, int]:
+    return {
+        "persons": len(found.persons), "posts": len(found.posts), "places": len(found.places), "residents": found.resident_count
+    }  # fmt: skip
+
+
+def _note_problems(found: Roster) -> None:
+    for problem in found.problems:
+        saying.note(problem)
+
+
+def _say_changes(gateway: Gateway, found: Roster) -> None:
+    old = gateway.roster()
+    changes = rosters.diff((old.persons, old.posts, old.places), found)
+    for what in ("person", "post", "place"):
+        counted = [f"{changes.count(kind, what)} {kind}" for kind in ("added", "removed", "changed")]
+        saying.say(f"{what}s: {', '.join(counted)}")
+    for change in changes.changes[:_SHOWN_CHANGES]:
+        saying.say(f"  {change.kind} {change.what} {change.text}")
+    if (more := len(changes.changes) - _SHOWN_CHANGES) > 0:
+        saying.say(f"  … and {more} more")
+    saying.say(f"residents: {changes.residents} in all, replaced as a whole")
+
+
+def _confirm(yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageMistake("nobody can be asked here: look at the difference, then repeat with --yes")
+    typer.confirm("Put this roster in force?", abort=True, err=True)
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr; nothing where nobody watches."""
+    columns = (TextColumn(f"{what} {{task.percentage:>3.0f}}%"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=saying.console(stderr=True), disable=not (sys.stderr.isatty() and total)) as progress:
+        task = progress.add_task(what, total=total or None)
+        yield lambda done: progress.update(task, completed=done)
+
+
+# --- plans
+
+
+def check_plans(ctx: typer.Context, folder: PlansArgument = None, json: JsonOption = False) -> None:
+    """Reads plans as an import would: every problem by file and line. Changes nothing; 3 when they are broken.
+
+    \b
+    broadcast plan check
+    """
+    with opened(ctx) as (settings, gateway):
+        found = _checked(lambda: gateway.check_plans(_read_plans(settings, folder)), as_json=json)
+    plans = [{"name": p.name, "title": p.title, "events": p.events} for p in found.plans.values()]
+    if json:
+        saying.as_json({"ok": True, "plans": plans, "problems": []})
+        return
+    rows = [(p.name, p.title, " ".join(p.events)) for p in found.plans.values()]
+    saying.show(saying.table(("plan", "title", "events"), rows))
+    saying.say(f"ok: {len(plans)} plans")
+
+
+def import_plans(ctx: typer.Context, folder: PlansArgument = None, operator: OperatorOption = "") -> None:
+    """Puts plans in force. Broken ones are refused, and the last good ones stay. Warnings that went out keep their plan.
+
+    \b
+    broadcast plan import --operator 测试值班员
+    """
+    with opened(ctx) as (settings, gateway):
+        by = prove(gateway, operator)
+        changed = gateway.import_plans(_read_plans(settings, folder), by.name)
+    saying.say("in force" if changed else "these plans were in force already")
+
+
+def _read_plans(settings: Settings, folder: Path | None) -> dict[str, str]:
+    if folder is None:
+        return settings.read_plans()
+    folders = settings.folders.model_copy(update={"plans": folder.resolve()})
+    return replace(settings, folders=folders).read_plans()
+
+
+# --- regions
+
+
+def import_regions(ctx: typer.Context, operator: OperatorOption = "") -> None:
+    """Puts the region tree (HOME/regions) and the roles (HOME/roles.csv) in force. Broken files are refused as a whole.
+
+    Import the roster again afterwards when regions were split or renamed.
+
+    \b
+    broadcast regions import --operator 测试值班员
+    """
+    with opened(ctx) as (settings, gateway):
+        who = prove(gateway, operator).name if _has_operators(gateway) else "the first import"
+        files = settings.read_regions()
+        gateway.import_regions(files, settings.read_roles(), who)
+    saying.say(f"in force: {len(Regions.load(files))} regions")
+
+
+# --- operators
+
+
+def add_operator(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The person's name, as it shall stand in the ledger.")],
+    role: Annotated[
+        list[str], typer.Option("--role", metavar="ROLE", help="A role of roles.csv, repeatable, e.g. --role DUTY_OFFICER.")
+    ],
+    operator: OperatorOption = "",
+) -> None:
+    """Adds a person who may act here, or gives one new roles and a new PIN. Only a DUTY_LEADER may do that.
+
+    The first operator needs nobody's leave, but must be a DUTY_LEADER. The PIN has 6 characters or more; it is asked for
+    twice, or taken from BROADCAST_NEW_PIN, and is kept as a hash only.
+
+    \b
+    broadcast operator add 测试值班领导 --role DUTY_LEADER
+    broadcast operator add 测试值班员 --role DUTY_OFFICER --operator 测试值班领导
+    """
+    with opened(ctx) as (_, gateway):
+        who = _who_grants(gateway, name, role, operator)
+        gateway.add_operator(name, role, _new_pin(name), who)
+    saying.say(f"{name}: {', '.join(role)}")
+
+
+def _who_grants(gateway: Gateway, name: str, roles: Sequence[str], operator: str) -> str:
+    """Whoever could give themselves the reviewing role would be both persons of 1+1+X."""
+    if not _has_operators(gateway):
+        if GRANTS not in roles:
+            raise NotAllowed(f"the first operator must hold {GRANTS}, because only such a one may add others")
+        return name
+    by = prove(gateway, operator)
+    if GRANTS not in by.roles:
+        raise NotAllowed(f"adding operators needs {GRANTS}; {by.name} holds {', '.join(sorted(by.roles)) or 'none'}")
+    return by.name
+
+
+def _has_operators(gateway: Gateway) -> bool:
+    with gateway.ledger.read() as tx:
+        return any(row.disabled is None for row in operators.listed(tx))
+
+
+def _new_pin(name: str) -> str:
+    pin = ask_pin(NEW_PIN_VARIABLE, f"new PIN of {name}: ")
+    if NEW_PIN_VARIABLE not in os.environ and ask_pin(NEW_PIN_VARIABLE, "once more: ") != pin:
+        raise UsageMistake("the two PINs differ: nothing was changed")
+    return pin
+
+
+def list_operators(ctx: typer.Context, json: JsonOption = False) -> None:
+    """Who may act here, with which roles. PINs are not shown; nobody can.
+
+    \b
+    broadcast operator list
+    """
+    with opened(ctx) as (_, gateway), gateway.ledger.read() as tx:
+        rows = [dict(row._mapping) for row in operators.listed(tx)]
+    if json:
+        saying.as_json(rows)
+        return
+    saying.show(
+        saying.table(("name", "roles", "may act"), [(r["name"], r["roles"], "no" if r["disabled"] else "yes") for r in rows])
+    )
+
+
+# --- checks
+
+
+def _checked(read: Callable[[], _T], *, as_json: bool) -> _T:
+    """What was read; with --json the problems are the answer too, so that a program can show them."""
+    try:
+        return read()
+    except InvalidFiles as error:
+        if not as_json:
+            raise
+        answer: dict[str, Any] = {"ok": False, "problems": [asdict(problem) for problem in error.problems]}
+        saying.as_json(answer)
+        raise typer.Exit(3) from None
