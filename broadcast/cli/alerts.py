@@ -51,10 +51,11 @@ def send(
     operator: OperatorOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Takes a warning in charge. The same warning twice is one warning.
+    """Takes a warning in charge.
 
-    With --source it comes from a service, and the plan says what may go out without review. Without, it was drafted by hand:
-    an operator says who they are. Answers 1 when it was only recorded, because nobody will be told (expired, a draft …).
+    The same warning twice is one warning. With --source it comes from a service, and the plan says what may go out without
+    review. Without, it was drafted by hand: an operator says who they are. Answers 1 when it was only recorded, because
+    nobody will be told (expired, a draft …).
 
     \b
     broadcast send warning.xml --operator 测试值班员
@@ -79,7 +80,9 @@ def preview(
     restamp: RestampOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Who would hear a warning, by which way, in which words, in how many calls and how long that takes. Sends nothing.
+    """Says who would hear a warning, how and in which words.
+
+    Also in how many provider calls, and how long that takes. Sends and writes nothing.
 
     \b
     broadcast preview warning.xml
@@ -114,7 +117,9 @@ def approve(
     operator: OperatorOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Lets go what waits, as a second person: whoever drafted a warning does not approve it.
+    """Lets go what waits, as a second person.
+
+    Whoever drafted a warning does not approve it.
 
     \b
     broadcast approve 3 --operator 测试值班长
@@ -128,7 +133,9 @@ def approve(
 
 
 def review(ctx: typer.Context, alert: AlertArgument, operator: OperatorOption = "") -> None:
-    """Marks as reviewed what one person had released alone. Answers 1 when there was nothing to review.
+    """Marks as reviewed what one person had released alone.
+
+    Answers 1 when there was nothing to review.
 
     \b
     broadcast review 3 --operator 测试值班领导
@@ -148,7 +155,9 @@ def cancel(
     operator: OperatorOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Takes a warning back in the county's own name: pending is withdrawn, whoever was reached is told that it is over.
+    """Takes a warning back in the county's own name.
+
+    What is pending is withdrawn, whoever was or may have been reached is told that it is over.
 
     \b
     broadcast cancel 3 --reason 误发 --operator 测试值班员
@@ -158,7 +167,7 @@ def cancel(
         _answer(gateway, sent, wait, as_json=json)
 
 
-def test(
+def send_test(
     ctx: typer.Context,
     channel: Annotated[str, typer.Option("--channel", help=f"Which way: {', '.join(CHANNELS)}.")],
     region: Annotated[str, typer.Option("--region", metavar="CODE", help="Where, e.g. the town 330521115.")],
@@ -166,7 +175,9 @@ def test(
     operator: OperatorOption = "",
     json: JsonOption = False,
 ) -> None:
-    """A test broadcast: status Test, marked 【测试】, to registered test targets only, never to anybody else.
+    """Sends a test broadcast to registered test targets only.
+
+    Its status is Test and every text is marked 【测试】.
 
     \b
     broadcast test --channel sms --region 330521115 --wait 10 --operator 测试值班员
@@ -247,9 +258,8 @@ def _say_preview(found: Preview, *, posts: bool) -> None:
     ]  # fmt: skip
     saying.show(saying.table(heads, rows, title="who, by which way", numbers=(5, 6, 7)))
     if posts:
-        heads = ("region", "name", "role", "rank", "channels")
         told = [(p.region, p.region_name, p.role, p.rank, " ".join(p.channels)) for p in found.posts]
-        saying.show(saying.table(heads, told, title="posts"))
+        saying.show(saying.table(("region", "name", "role", "rank", "channels"), told, title="posts"))
     for channel, audience, purpose, text, units in found.words:
         saying.say(f"[{channel} {audience} {purpose}, {units} units]")
         saying.say(text)

@@ -33,7 +33,9 @@ def deliveries(
     limit: Annotated[int, typer.Option("--limit", min=0, help="How many at most; 0 = all.")] = 200,
     json: JsonOption = False,
 ) -> None:
-    """Every delivery with its state, in the order in which they were planned; addresses are masked.
+    """Lists deliveries with their state; addresses are masked.
+
+    They come in the order in which they were planned.
 
     \b
     broadcast ledger deliveries --alert 3 --region 330521115 --state rejected
@@ -59,7 +61,9 @@ def health(
     ] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Is the gateway fit to carry a warning now? Answers 1 when something is red, and says what to do about it.
+    """Says whether the gateway is fit to carry a warning now.
+
+    Answers 1 when something is red, and says what to do about it.
 
     \b
     broadcast health

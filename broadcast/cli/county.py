@@ -28,16 +28,18 @@ _SHOWN_CHANGES = 20
 GRANTS = "DUTY_LEADER"  # whoever holds it decides who else may act
 
 RosterArgument = Annotated[
-    Path | None, typer.Argument(metavar="[DIR]", help="people.csv, posts.csv, places.csv, residents.csv; default: HOME/roster.")
+    Path | None, typer.Argument(metavar="DIR", help="people.csv, posts.csv, places.csv, residents.csv; default: HOME/roster.")
 ]
-PlansArgument = Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The plans' TOML files; default: HOME/plans.")]
+PlansArgument = Annotated[Path | None, typer.Argument(metavar="DIR", help="The plans' TOML files; default: HOME/plans.")]
 
 
 # --- roster
 
 
 def check_roster(ctx: typer.Context, folder: RosterArgument = None, json: JsonOption = False) -> None:
-    """Reads a roster as an import would: every error and warning by file and line. Changes nothing; 3 when there are errors.
+    """Reads a roster as an import would, and changes nothing.
+
+    Tells every error and warning by file and line; answers 3 when there are errors.
 
     \b
     broadcast roster check
@@ -59,7 +61,9 @@ def import_roster(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts that have looked at the difference.")] = False,
     operator: OperatorOption = "",
 ) -> None:
-    """Puts a roster in force as a whole, after showing what it changes. Deliveries of the past keep their addresses.
+    """Puts a roster in force, after showing what it changes.
+
+    It replaces the one before as a whole; deliveries of the past keep their addresses.
 
     \b
     broadcast roster import --operator 测试值班员
@@ -130,7 +134,9 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def check_plans(ctx: typer.Context, folder: PlansArgument = None, json: JsonOption = False) -> None:
-    """Reads plans as an import would: every problem by file and line. Changes nothing; 3 when they are broken.
+    """Reads plans as an import would, and changes nothing.
+
+    Tells every problem by file and line; answers 3 when they are broken.
 
     \b
     broadcast plan check
@@ -147,7 +153,9 @@ def check_plans(ctx: typer.Context, folder: PlansArgument = None, json: JsonOpti
 
 
 def import_plans(ctx: typer.Context, folder: PlansArgument = None, operator: OperatorOption = "") -> None:
-    """Puts plans in force. Broken ones are refused, and the last good ones stay. Warnings that went out keep their plan.
+    """Puts plans in force; broken ones are refused.
+
+    The last good ones stay then. Warnings that went out keep their plan.
 
     \b
     broadcast plan import --operator 测试值班员
@@ -169,9 +177,10 @@ def _read_plans(settings: Settings, folder: Path | None) -> dict[str, str]:
 
 
 def import_regions(ctx: typer.Context, operator: OperatorOption = "") -> None:
-    """Puts the region tree (HOME/regions) and the roles (HOME/roles.csv) in force. Broken files are refused as a whole.
+    """Puts the region tree and the roles in force.
 
-    Import the roster again afterwards when regions were split or renamed.
+    From HOME/regions and HOME/roles.csv; broken files are refused as a whole. Import the roster again afterwards when
+    regions were split or renamed.
 
     \b
     broadcast regions import --operator 测试值班员
@@ -194,10 +203,10 @@ def add_operator(
     ],
     operator: OperatorOption = "",
 ) -> None:
-    """Adds a person who may act here, or gives one new roles and a new PIN. Only a DUTY_LEADER may do that.
+    """Adds a person who may act here, or gives one a new PIN.
 
-    The first operator needs nobody's leave, but must be a DUTY_LEADER. The PIN has 6 characters or more; it is asked for
-    twice, or taken from BROADCAST_NEW_PIN, and is kept as a hash only.
+    And new roles. Only a DUTY_LEADER may do that. The first operator needs nobody's leave, but must be a DUTY_LEADER. The
+    PIN has 6 characters or more; it is asked for twice, or taken from BROADCAST_NEW_PIN, and is kept as a hash only.
 
     \b
     broadcast operator add 测试值班领导 --role DUTY_LEADER
@@ -234,7 +243,7 @@ def _new_pin(name: str) -> str:
 
 
 def list_operators(ctx: typer.Context, json: JsonOption = False) -> None:
-    """Who may act here, with which roles. PINs are not shown; nobody can.
+    """Lists who may act here, with which roles.
 
     \b
     broadcast operator list

@@ -32,9 +32,9 @@ class Lane(StrEnum):
 
 
 def up(ctx: typer.Context) -> None:
-    """Runs all of it on this machine until Ctrl-C: workers, sweep, server and, unless BROADCAST_REDIS_URL names one, Redis.
+    """Runs all of it on this machine until Ctrl-C.
 
-    What ends is started again.
+    Workers, sweep, server and, unless BROADCAST_REDIS_URL names a Redis, a Valkey of its own. What ends is started again.
 
     \b
     broadcast --home /srv/deqing up
@@ -55,7 +55,9 @@ def worker(
         int, typer.Option("--threads", min=0, max=256, help="Threads of each lane's process; 0 = as many as suit the lane.")
     ] = 0,
 ) -> None:
-    """Runs workers and a sweep until Ctrl-C, for hosts beside the first one. Needs a Redis that they share.
+    """Runs workers and a sweep until Ctrl-C, for further hosts.
+
+    Needs a Redis that they share; answers 4 when there is none.
 
     \b
     BROADCAST_REDIS_URL=redis://10.0.0.5:6379/0 broadcast worker --lane alarm --threads 16
@@ -67,7 +69,9 @@ def worker(
 
 
 def sweep(ctx: typer.Context) -> None:
-    """Runs the sweep, the planner and the reading of callbacks until Ctrl-C. `up` and `worker` do it already.
+    """Runs the sweep alone until Ctrl-C.
+
+    It rings what is due, plans bulk and reads callbacks. `up` and `worker` do it already; any number may run.
 
     \b
     broadcast sweep
@@ -78,7 +82,9 @@ def sweep(ctx: typer.Context) -> None:
 
 
 def serve(ctx: typer.Context) -> None:
-    """Runs the server alone until Ctrl-C: the providers' callbacks come in here. `up` does it already.
+    """Runs the server alone until Ctrl-C.
+
+    The providers' callbacks come in here. `up` does it already.
 
     \b
     broadcast serve
@@ -102,10 +108,10 @@ def simulate(
         int, typer.Option("--report-delay-ms", min=0, metavar="MS", help="From taking an SMS to its report, e.g. 2000.")
     ] = 200,
 ) -> None:
-    """Stands in for the SMS provider of this home until Ctrl-C: strict as the real one, and no SMS leaves the machine.
+    """Stands in for the SMS provider until Ctrl-C.
 
-    It takes the account of the simulated peer with protocol "mas" in broadcast.toml, and reports to this home's server.
-    Faults are those of `python -m broadcast.simulator --help`.
+    Strict as the real one, and no SMS leaves the machine. It takes the account of the simulated peer with protocol "mas" in
+    broadcast.toml, and reports to this home's server. Faults are those of `python -m broadcast.simulator --help`.
 
     \b
     broadcast simulate --show
@@ -139,8 +145,9 @@ def _config(settings: Settings, peer: Peer, port: int, show: bool, faults: Fault
         signature=settings.county.signature,
     )  # fmt: skip
     return Config(
-        port=port or urlsplit(str(options.url)).port or 0, callback=f"{server_url}/callbacks/{peer.name}/{secret}" if secret else "",
-        account=account, faults=faults, report_delay_ms=report_delay, show=show,
+        port=port or urlsplit(str(options.url)).port or 0, account=account, faults=faults, report_delay_ms=report_delay,
+        show=show,
+        callback=f"{server_url}/callbacks/{peer.name}/{secret}" if secret else "",
     )  # fmt: skip
 
 
@@ -153,9 +160,9 @@ def _faults(pairs: list[str]) -> Faults:
 
 def _until_told() -> None:
     ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    while not ended.wait(3600):
-        pass
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
 
 
 # --- what all of them need

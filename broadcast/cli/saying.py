@@ -30,7 +30,7 @@ def clean(text: object) -> str:
 
 def say(text: object = "") -> None:
     """One line of the answer."""
-    print(clean(text))
+    print(clean(text), flush=True)  # in order with what goes to stderr
 
 
 def note(text: object) -> None:

@@ -29,18 +29,20 @@ _REACHED = frozenset(str(state) for state in REACHED)
 def status(
     ctx: typer.Context,
     alert: Annotated[
-        str, typer.Argument(metavar="[ALERT]", help="Number or identifier of an alert, e.g. 3. Without: the newest alerts.")
+        str, typer.Argument(metavar="ALERT", help="Number or identifier of an alert, e.g. 3. Without: the newest alerts.")
     ] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Show it as it changes, until it is settled or Ctrl-C.")] = False,
     words: Annotated[bool, typer.Option("--words", help="Also the words that are sent, as they were frozen.")] = False,
-    regions: Annotated[bool, typer.Option("--regions", help="Also a table by town, with the villages that miss some.")] = False,
+    regions: Annotated[bool, typer.Option("--regions", help="By town and village instead: which of them miss some.")] = False,
     event: Annotated[
         bool, typer.Option("--event", help="All alerts of the same event together: its Alert, Updates and Cancel.")
     ] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many alerts the list shows, e.g. --limit 10.")] = 20,
     json: JsonOption = False,
 ) -> None:
-    """What became of the alerts: by tier, channel and state, and what waits for whom.
+    """What became of the alerts, and what waits for whom.
+
+    By tier, channel and state; or by town and village.
 
     \b
     broadcast status               the newest alerts
@@ -122,10 +124,11 @@ def _of_event(gateway: Gateway, alert: str) -> list[Status]:
 
 
 def _pages(gateway: Gateway, found: Sequence[Status], *, regions: bool) -> Iterator[Table]:
-    for one in found:
-        yield _progress_table(one)
     if regions:
         yield _region_table(gateway.house.books.regions, _by_region(gateway, found))
+        return
+    for one in found:
+        yield _progress_table(one)
 
 
 def _say_end(gateway: Gateway, found: Sequence[Status]) -> None:

@@ -192,8 +192,7 @@ def _posts(common: Sequence[sa.ColumnElement[bool]], inside: Inside | None) -> _
         sa.select(post.c.id)
         .select_from(post.join(target, target.c.person_id == post.c.person_id))
         .where(
-            *common,
-            target.c.audience == "post",
+            *common,  # no audience: only persons' targets have a person, and SQLite would choose the index by audience
             post.c.ended.is_(None),
             post.c.role.in_(sa.bindparam("roles", expanding=True)),
             post.c.rank.in_(sa.bindparam("ranks", expanding=True)),

@@ -348,8 +348,16 @@ target = sa.Table(
     sa.Column("address_id", Id, nullable=False),
     sa.Column("synthetic", sa.Boolean, nullable=False),
     sa.Column("test", sa.Boolean, nullable=False),
-    sa.Index("ix_target_roster_id_person_id_channel", "roster_id", "person_id", "channel"),
-    sa.Index("ix_target_roster_id_audience_channel_region_id", "roster_id", "audience", "channel", "region", "id"),
+    # No index begins with the roster: SQLite, which knows no statistics, would walk all of its targets to find a few posts'.
+    sa.Index(
+        "ix_target_of_person",
+        "person_id",
+        "channel",
+        "roster_id",
+        sqlite_where=sa.text("person_id IS NOT NULL"),
+        postgresql_where=sa.text("person_id IS NOT NULL"),
+    ),
+    sa.Index("ix_target_in_region", "audience", "channel", "roster_id", "region", "id"),
 )
 
 operator = sa.Table(

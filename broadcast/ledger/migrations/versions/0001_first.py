@@ -391,13 +391,15 @@ def upgrade() -> None:
         sa.Column("test", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_target")),
     )
+    op.create_index("ix_target_in_region", "target", ["audience", "channel", "roster_id", "region", "id"], unique=False)
     op.create_index(
-        "ix_target_roster_id_audience_channel_region_id",
+        "ix_target_of_person",
         "target",
-        ["roster_id", "audience", "channel", "region", "id"],
+        ["person_id", "channel", "roster_id"],
         unique=False,
+        sqlite_where=sa.text("person_id IS NOT NULL"),
+        postgresql_where=sa.text("person_id IS NOT NULL"),
     )
-    op.create_index("ix_target_roster_id_person_id_channel", "target", ["roster_id", "person_id", "channel"], unique=False)
     op.create_table(
         "wording",
         sa.Column("id", ID, nullable=False),
