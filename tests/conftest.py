@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from broadcast.channels import open_peer
 from broadcast.gateway import CountySettings, Gateway, House, Source, far_ends
 from broadcast.ledger import Ledger, Seal
+from broadcast.ledger import tables as t
 from broadcast.resources import EXAMPLES, TEMPLATES
 from broadcast.tiers import roster as rosters
 from broadcast.tiers import synthetic
@@ -133,6 +134,25 @@ class Story:
     def sent(self, channel: str) -> list[dict]:
         path = self.folder / f"{channel}.jsonl"
         return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()] if path.exists() else []
+
+    def posts_told(self, sent) -> list[dict]:
+        """role and region of the posts that deliveries of an alert were planned for."""
+        with self.gateway.ledger.read() as tx:
+            rows = tx.execute(
+                sa.select(t.post.c.role, t.post.c.region)
+                .join(t.delivery, t.delivery.c.post_id == t.post.c.id)
+                .where(t.delivery.c.alert_id == sent.alert_id)
+            )
+            return [{"role": row.role, "region": row.region} for row in rows]
+
+    def entries(self, sent) -> list[str]:
+        """The kinds of an alert's entries, in order."""
+        with self.gateway.ledger.read() as tx:
+            rows = tx.execute(sa.select(t.entry.c.kind).where(t.entry.c.chain == f"alert:{sent.alert_id}").order_by(t.entry.c.n))
+            return list(rows.scalars())
+
+    def plan_files(self) -> dict[str, str]:
+        return read_folder(DEQING / "plans", "*.toml")
 
     def states(self, alert) -> dict[str, int]:
         total: dict[str, int] = {}

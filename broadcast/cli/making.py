@@ -212,7 +212,7 @@ def _make_skeleton(site: Site, port: int) -> None:
         site.write(f"plans/{path.name}", path.read_text(encoding="utf-8"))
     site.write("regions/README.md", (origin / "regions" / "README.md").read_text(encoding="utf-8"))
     for name, columns in COLUMNS.items():
-        site.write(f"roster/{name}", ",".join(columns) + "\n")
+        site.write(f"roster/{name}", ",".join(columns) + "\n", _PRIVATE)  # will hold phone numbers
     site.write(CONFIG, skeleton_page(port))
     gateway = open_gateway(_seal(site))
     gateway.ledger.migrate()

@@ -236,7 +236,7 @@ class Gateway:
             return books.put(tx, "plans", files, self.house.now(), who)
 
     def import_roster(self, roster: Roster, who: str, progress: Callable[[int], None] = lambda _done: None) -> None:
-        """Replaces the roster; the old one is in force until the new one is complete. Past deliveries keep what they were planned with."""
+        """Replaces the roster; the old one is in force until the new one is complete. The past keeps what it was planned with."""
         people.replace(
             self.ledger.database,
             self.ledger.seal,

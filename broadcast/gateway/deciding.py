@@ -31,6 +31,7 @@ class Draft:
     owed: Owed
     rules: tuple[dict[str, Any], ...]  # the columns of `rule`
     words: tuple[Words, ...]
+    wording: Wording  # for words that need the alert's number
 
     @property
     def level(self) -> str:
@@ -59,9 +60,9 @@ def decide(house: House, alert: Alert, source: Source, *, only: str | None = Non
         alert, coverage, regions, source=source.name, now=house.clock(), public_drills=house.county.public_drills
     )
     rules = tuple(_rules(house, alert, owed, only))
-    task = _Wording(house, alert, coverage, regions, owed, _before(house, alert))
+    task = Wording(house, alert, coverage, regions, owed, _before(house, alert))
     words = tuple(task.compose(*wanted) for wanted in _wanted(house, alert, owed, rules))
-    return Draft(alert, source, coverage, owed, rules, words)
+    return Draft(alert, source, coverage, owed, rules, words, task)
 
 
 def _rules(house: House, alert: Alert, owed: Owed, only: str | None) -> Iterator[dict[str, Any]]:
@@ -72,8 +73,6 @@ def _rules(house: House, alert: Alert, owed: Owed, only: str | None) -> Iterator
             if only in (None, channel):
                 yield _row(house, channel, tier="test", lane=Lane.DRILL, audience=Audience.POST, selection="test", within=60)
         return
-    if owed.approvers:
-        yield from release_rules(house, owed.approvers, ("A",))
     for rule in owed.rules:
         if rule.channel not in house.far_ends or not _may_be_heard(house, alert, rule.channel):
             continue
@@ -196,7 +195,7 @@ def _before(house: House, alert: Alert) -> _Before:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wording:
+class Wording:
     """What all words of one alert have in common."""
 
     house: House
@@ -206,7 +205,7 @@ class _Wording:
     owed: Owed
     before: _Before
 
-    def compose(self, channel: str, audience: str, purpose: str) -> Words:
+    def compose(self, channel: str, audience: str, purpose: str, refers: str = "") -> Words:
         """The words for one channel, audience and purpose. Raises InvalidFiles for a broken template."""
         info = self.alert.info
         return wording.compose(
@@ -220,7 +219,27 @@ class _Wording:
             signature=self.house.county.signature,
             event=(info.event if info else "") or self.before.event,
             level=self.owed.level or self.before.level,
-            refers=str(self.before.level or "") if self.alert.msg_type is MsgType.UPDATE else "",
+            refers=refers or self._earlier_colour(),
             hazard=self.owed.plan,
             templates=self.house.templates,
         )
+
+    def _earlier_colour(self) -> str:
+        return str(self.before.level or "") if self.alert.msg_type is MsgType.UPDATE else ""
+
+
+def word_rows(words: Iterable[Words]) -> list[Mapping[str, Any]]:
+    """The columns of `wording`."""
+    return [
+        {
+            "channel": w.channel,
+            "audience": str(w.audience),
+            "purpose": str(w.purpose),
+            "language": w.language,
+            "text": w.text,
+            "units": w.units,
+            "template": w.template,
+            "notes": json.dumps(list(w.notes), ensure_ascii=False),
+        }
+        for w in words
+    ]

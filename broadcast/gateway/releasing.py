@@ -9,13 +9,17 @@ from ..errors import NotAllowed
 from ..ledger import Row, Transaction, alerts, duties
 from ..ledger.alerts import AlertState
 from ..ledger.operators import Operator
-from .deciding import release_rules
+from .deciding import Draft, release_rules, word_rows
 from .house import House
 
 
-def open_duty(house: House, tx: Transaction, alert_id: int, approve_within: int, now: int) -> None:
-    """Waiting is itself owed: it has a deadline, and who must approve has been told with the alert's own rules."""
-    due = now + approve_within * 1000
+def open_duty(house: House, tx: Transaction, alert_id: int, draft: Draft, now: int) -> None:
+    """Waiting is itself owed: it has a deadline, and who must approve is told at once, by every means at hand."""
+    rules = list(release_rules(house, draft.owed.approvers, ("A",)))
+    words = [draft.wording.compose(r["channel"], r["audience"], r["purpose"], refers=str(alert_id)) for r in rules]
+    alerts.add_words(tx, alert_id, word_rows(words))
+    alerts.add_rules(tx, alert_id, rules)
+    due = now + draft.owed.approve_within * 1000
     duties.open_release(tx, alert_id, house.books.regions.county.code, due=due, next_step=(now + due) // 2, now=now)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from .. import intake
 from ..alert import LEVEL_OF_SEVERITY, Alert, Level, RegionCode, Status
@@ -17,7 +16,7 @@ from ..ledger.alerts import AlertState, NewAlert
 from ..ledger.operators import Operator
 from ..tiers.plan import Disposition
 from . import releasing
-from .deciding import Draft, decide
+from .deciding import Draft, decide, word_rows
 from .house import House
 
 RAW_CAP = 5 * 1024 * 1024  # what is kept of a refused file; its hash is of the whole
@@ -71,7 +70,7 @@ def _state(draft: Draft, newer: int | None) -> tuple[AlertState, str]:
     if owed.disposition is Disposition.DECIDE:
         return AlertState.UNDECIDED, owed.reason
     waits = [rule for rule in draft.rules if rule["state"] == "held"]
-    free = [rule for rule in draft.rules if rule["state"] == "owed" and rule["purpose"] != "release"]
+    free = [rule for rule in draft.rules if rule["state"] == "owed"]
     if (waits and not free) or (draft.alert.is_stand_down and owed.approvers):
         return AlertState.WAITING, "waits for approval"
     return AlertState.ACTIVE, owed.reason
@@ -82,7 +81,7 @@ def _begin(house: House, tx: Transaction, alert_id: int, draft: Draft, state: Al
     if state is AlertState.RECORDED:
         return []
     if draft.owed.approvers:
-        releasing.open_duty(house, tx, alert_id, draft.owed.approve_within, now)
+        releasing.open_duty(house, tx, alert_id, draft, now)
     if state is AlertState.ACTIVE:
         alerts.activate(tx, alert_id, now)
     return alerts.plan_owed(tx, alert_id, now)
@@ -122,31 +121,14 @@ def _new(draft: Draft, state: AlertState, reason: str, who: str, now: int) -> Ne
     return NewAlert(
         values,
         alert.raw,
-        {} if recorded else _regions(draft),
-        () if recorded else word_rows(draft),
+        {} if state in (AlertState.RECORDED, AlertState.UNDECIDED) else _regions(draft),
+        () if recorded else word_rows(draft.words),
         () if recorded else draft.rules,
     )
 
 
 def _regions(draft: Draft) -> dict[str, bool]:
     return {code: code in draft.owed.first_regions for code in draft.coverage.regions}
-
-
-def word_rows(draft: Draft) -> list[Mapping[str, Any]]:
-    """The columns of `wording`."""
-    return [
-        {
-            "channel": w.channel,
-            "audience": str(w.audience),
-            "purpose": str(w.purpose),
-            "language": w.language,
-            "text": w.text,
-            "units": w.units,
-            "template": w.template,
-            "notes": json.dumps(list(w.notes), ensure_ascii=False),
-        }
-        for w in draft.words
-    ]
 
 
 def _findings(draft: Draft) -> tuple[str, ...]:
@@ -215,9 +197,9 @@ def _decided(house: House, row: Row, raw: bytes, regions: Sequence[str], level: 
 def _complete(tx: Transaction, alert_id: int, draft: Draft, operator: Operator, now: int) -> None:
     alerts.add_regions(tx, alert_id, _regions(draft))
     known = alerts.words_of(tx, alert_id)
-    fresh = [w for w in word_rows(draft) if (w["channel"], w["audience"], w["purpose"]) not in known]
+    fresh = [w for w in word_rows(draft.words) if (w["channel"], w["audience"], w["purpose"]) not in known]
     alerts.add_words(tx, alert_id, fresh)
-    alerts.add_rules(tx, alert_id, [rule for rule in draft.rules if rule["purpose"] != "release"])
+    alerts.add_rules(tx, alert_id, draft.rules)
     alerts.set_decided(tx, alert_id, draft.level, chain.canonical(draft.understood))
     body = {"regions": list(draft.coverage.roots), "level": draft.level}
     chain.append(tx, chain.of_alert(alert_id), "alert.decided", now, body, operator.name)
