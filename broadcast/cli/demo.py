@@ -43,6 +43,7 @@ def demo(
     broadcast demo --size S --keep
     """
     home = Path(tempfile.mkdtemp(prefix="broadcast-demo-"))
+    saying.note(f"everything happens in {home}")
     try:
         _play(_Stage(home), size)
     finally:

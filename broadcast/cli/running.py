@@ -119,9 +119,11 @@ def simulate(
     """
     settings = settings_of(ctx)
     peer = _simulated_mas(settings)
-    with Simulator(_config(settings, peer, port, show, _faults(fault or []), report_delay)) as simulator:
+    config = _config(settings, peer, port, show, _faults(fault or []), report_delay)
+    ended = _told_to_end()  # before we say that we listen: whoever reads that may end us at once
+    with Simulator(config) as simulator:
         saying.note(f"the stand-in of peer {peer.name} listens at {simulator.url}. Ctrl-C ends it.")
-        _until_told()
+        ended.wait()
 
 
 # --- the stand-in
@@ -158,11 +160,11 @@ def _faults(pairs: list[str]) -> Faults:
         raise UsageMistake(f"--fault: {error}") from None
 
 
-def _until_told() -> None:
+def _told_to_end() -> threading.Event:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    ended.wait()
+    return ended
 
 
 # --- what all of them need

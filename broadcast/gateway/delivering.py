@@ -156,20 +156,28 @@ def _nothing_left(house: House, held: Held, reason: str, pause: float) -> None:
 
 def _something_may_have_left(house: House, far_end: FarEnd, held: Held, seqs: Sequence[int], reason: str) -> None:
     now = house.now()
-    rest_due = now + int(pause_after(held.attempt) * 1000)
     with house.ledger.write() as tx:
-        if far_end.capabilities.deduplicates:  # the same key again goes out once: no doubt worth waiting for
-            sending.defer(tx, held, reason, rest_due, now)
-        else:
-            decide = now + far_end.capabilities.doubt_seconds * 1000
-            sending.doubt(tx, held.batch_id, held.fence, seqs, reason, decide=decide, rest_due=rest_due, now=now)
+        sending.doubt(
+            tx,
+            held.batch_id,
+            held.fence,
+            seqs,
+            reason,
+            deduplicates=far_end.capabilities.deduplicates,
+            later=_later(far_end, held.attempt, now),
+            now=now,
+        )
         leases.failed(tx, held.peer, reason, now)
 
 
+def _later(far_end: FarEnd, attempt: int, now: int) -> Later:
+    return Later(rest=now + int(pause_after(attempt) * 1000), decide=now + far_end.capabilities.doubt_seconds * 1000)
+
+
 def _write(house: House, far_end: FarEnd, held: Held, run: Run, progress: int | None) -> bool:
-    now, doubt_seconds = house.now(), far_end.capabilities.doubt_seconds
+    now = house.now()
     with house.ledger.write() as tx:
-        later = Later(rest=now + int(pause_after(held.attempt) * 1000), decide=now + doubt_seconds * 1000)
+        later = _later(far_end, held.attempt, now)
         goes_on = sending.answer(tx, house.ledger.database, held, run, progress=progress, later=later, now=now)
         leases.worked(tx, held.peer, now)
     return goes_on

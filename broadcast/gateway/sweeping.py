@@ -9,11 +9,13 @@ import time
 from dataclasses import dataclass
 
 from ..ledger import alerts, fanout, inbox, leases, sending, settling
-from ..ledger.sending import expired_leases
+from ..ledger.sending import Later, expired_leases
 from . import submitting
 from .house import House, log
 
 RING_EVERY = 5_000  # milliseconds until an owed batch that nobody claimed is rung again
+UNKNOWN_DOUBT_SECONDS = 300  # for a channel that is not configured any more
+WORKER_DIED = "its worker died in the middle of the call"
 HOLD = 5.0  # seconds of the sweep's and the planner's leases
 
 
@@ -68,18 +70,14 @@ def _take_back(house: House) -> int:
     with house.ledger.read() as tx:
         expired = expired_leases(tx, house.ledger.database)
     for row in expired:
-        now = house.now()
-        far_end = house.far_ends.get(row.channel)
+        now, far_end = house.now(), house.far_ends.get(row.channel)
+        wait = far_end.capabilities.doubt_seconds if far_end else UNKNOWN_DOUBT_SECONDS
+        deduplicates = far_end is not None and far_end.capabilities.deduplicates
+        later = Later(rest=now, decide=now + wait * 1000)
         with house.ledger.write() as tx:
-            if far_end is not None and far_end.capabilities.deduplicates:
-                sending.take_back(tx, row, now)
-                continue
-            decide = now + (far_end.capabilities.doubt_seconds if far_end else 300) * 1000
             seqs = sending.started(tx, row)
-            sending.doubt(
-                tx, row.id, row.fence, seqs, "its worker died in the middle of the call", decide=decide, rest_due=now, now=now
-            )
-        log.warning("batch %s: its worker died; %s deliveries in doubt", row.id, len(seqs))
+            sending.doubt(tx, row.id, row.fence, seqs, WORKER_DIED, deduplicates=deduplicates, later=later, now=now)
+        log.warning("batch %s: %s (%s deliveries)", row.id, WORKER_DIED, len(seqs))
     return len(expired)
 
 

@@ -289,29 +289,18 @@ def _add_event_rules(tx: sa.Connection, row: Row, earlier: list[int]) -> None:
         .distinct()
         .order_by(rule.c.lane, rule.c.channel, rule.c.tier, rule.c.audience)
     ).all()
+    words = words_of(tx, row.id)
     made: list[dict[str, Any]] = []
     for way in ways:
         # Stand-downs never use voice (channels.md): who was called is told by text, at the same number.
         told_by = "sms" if way.channel == "voice" else way.channel
-        over = {
-            "selection": Selection.REACHED if row.stand_down else Selection.GONE,
-            "purpose": _over(tx, row.id, told_by, way.audience),
-        }
-        made.append(_event_rule(way, told_by, **over))
-        if not row.stand_down:
-            made.append(_event_rule(way, way.channel, selection=Selection.STILL, purpose="alarm"))
+        selection = Selection.REACHED if row.stand_down else Selection.GONE
+        # A loudspeaker is taken off the air and then says that it is over.
+        purposes = [p for p in ("stop", "stand_down") if (told_by, way.audience, p) in words]
+        made += [_event_rule(way, told_by, selection, purpose) for purpose in purposes]
+        if not row.stand_down and (told_by, way.audience, "alarm") in words:
+            made.append(_event_rule(way, told_by, Selection.STILL, "alarm"))
     add_rules(tx, row.id, made)
-
-
-def _over(tx: sa.Connection, alert_id: int, channel: str, audience: str) -> str:
-    """A channel that can be stopped has words for that; the others tell that it is over."""
-    stop = sa.select(wording.c.id).where(
-        wording.c.alert_id == alert_id,
-        wording.c.channel == channel,
-        wording.c.audience == audience,
-        wording.c.purpose == "stop",
-    )
-    return "stop" if tx.execute(stop).first() else "stand_down"
 
 
 def _event_rule(way: Row, channel: str, selection: str, purpose: str) -> dict[str, Any]:

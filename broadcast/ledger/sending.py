@@ -180,7 +180,9 @@ def answer(tx: sa.Connection, database: Database, held: Held, run: Run, *, progr
     whole = progress is None and len(run.seqs) == len(held.pieces) and usual is not None
     values: dict[str, object] = {"progress": progress, "lease": database.clock() + int(LEASE * 1000)}
     if progress is None:
-        values = {"state": usual if whole else State.ACCEPTED, "holder": "", "lease": None, "due": None, "ended": now}
+        state = usual if whole and usual is not None else State.ACCEPTED
+        reason = next((_reason(r) for r in run.receipts if whole and r.state is state and _reason(r)), "")
+        values = {"state": state, "reason": reason, "holder": "", "lease": None, "due": None, "ended": now}
     mine = tx.execute(
         batch.update()
         .where(batch.c.id == held.batch_id, batch.c.fence == held.fence, batch.c.state == State.SENDING)
@@ -269,15 +271,19 @@ def _set_states(tx: sa.Connection, batch_id: int, run: Run, inherits: State | No
     by_state: dict[tuple[State, str], list[int]] = {}
     for seq, got in zip(run.seqs, run.receipts, strict=True):
         if got.state not in (inherits, State.DEFERRED):
-            by_state.setdefault((got.state, got.code or got.detail), []).append(seq)
+            by_state.setdefault((got.state, _reason(got)), []).append(seq)
     for (state, reason), seqs in by_state.items():
-        told = reason[:200] if state not in (State.ACCEPTED, State.DELIVERED) else None
         for first, last in ranges(seqs):
             tx.execute(
                 delivery.update()
                 .where(delivery.c.batch_id == batch_id, delivery.c.seq.between(first, last), delivery.c.state.is_(None))
-                .values(state=str(state), reason=told)
+                .values(state=str(state), reason=reason or None)
             )
+
+
+def _reason(got: Receipt) -> str:
+    """Why it did not arrive, in the provider's words; nothing to say of what did."""
+    return "" if got.state in (State.ACCEPTED, State.DELIVERED) else (got.code or got.detail)[:200]
 
 
 def ranges(seqs: Sequence[int]) -> list[tuple[int, int]]:
@@ -308,49 +314,38 @@ def defer(tx: sa.Connection, held: Held, reason: str, due: int, now: int) -> Non
 
 
 def doubt(
-    tx: sa.Connection,
-    held_batch: int,
-    fence: int,
-    seqs: Sequence[int],
-    reason: str,
-    *,
-    decide: int,
-    rest_due: int,
-    now: int,
+    tx: sa.Connection, batch_id: int, fence: int, seqs: Sequence[int], reason: str, *, deduplicates: bool, later: Later, now: int
 ) -> None:
-    """Something may have left: these deliveries are in doubt until a report comes or `decide`; the others are due again."""
-    row = tx.execute(
-        sa.select(batch).where(batch.c.id == held_batch, batch.c.fence == fence, batch.c.state == State.SENDING).with_for_update()
-    ).first()
+    """Something may have left. Where the peer deduplicates it is due again, under the same keys; else it is in doubt.
+
+    In doubt until a report comes or `later.decide`. An alert that is over sends nothing again: its doubts stay doubts.
+    """
+    held = (batch.c.id == batch_id, batch.c.fence == fence, batch.c.state == State.SENDING)
+    row = tx.execute(sa.select(batch).where(*held).with_for_update()).first()
     if row is None:
         return
+    of_alert = tx.execute(sa.select(alert.c.state, alert.c.expires).where(alert.c.id == row.alert_id)).one()
+    over = of_alert.state not in _may_send(row.purpose) or later.rest >= of_alert.expires
+    if over or not deduplicates:
+        _put_in_doubt(tx, row, seqs, reason, now)
+    rest = sa.select(delivery.c.seq).where(delivery.c.batch_id == row.id, delivery.c.state.is_(None)).limit(1)
+    state = State.IN_DOUBT if tx.execute(rest).first() is None else State.CANCELLED if over else State.DEFERRED
+    values = {
+        "state": state,
+        "reason": reason,
+        "due": later.rest if state is State.DEFERRED else None,
+        "doubt_due": None if over or deduplicates else later.decide,
+        "fence": row.fence + 1,
+    }
+    tx.execute(batch.update().where(batch.c.id == row.id).values(**values, rung=None, holder="", lease=None))
+
+
+def _put_in_doubt(tx: sa.Connection, row: Row, seqs: Sequence[int], reason: str, now: int) -> None:
+    if not seqs:
+        return
     run = Run(tuple(seqs), tuple(Receipt(State.IN_DOUBT, detail=reason) for _ in seqs))
-    write_receipts(tx, row.id, run, origin="gateway", peer=row.peer, fence=fence, attempt=row.attempt, now=now)
-    for first, last in ranges(seqs):
-        tx.execute(
-            delivery.update()
-            .where(delivery.c.batch_id == row.id, delivery.c.seq.between(first, last), delivery.c.state.is_(None))
-            .values(state=str(State.IN_DOUBT), reason=reason[:200])
-        )
-    rest = tx.execute(sa.select(sa.func.count()).where(delivery.c.batch_id == row.id, delivery.c.state.is_(None))).scalar_one()
-    over = tx.execute(sa.select(alert.c.state).where(alert.c.id == row.alert_id)).scalar_one() not in _may_send(row.purpose)
-    state = (State.CANCELLED if over else State.DEFERRED) if rest else State.IN_DOUBT
-    due = rest_due if state is State.DEFERRED else None
-    # An alert that is over sends nothing again: its doubts stay doubts, with their reason.
-    tx.execute(
-        batch.update()
-        .where(batch.c.id == row.id)
-        .values(
-            state=state,
-            reason=reason,
-            due=due,
-            rung=None,
-            holder="",
-            lease=None,
-            doubt_due=None if over else decide,
-            fence=row.fence + 1,
-        )
-    )
+    write_receipts(tx, row.id, run, origin="gateway", peer=row.peer, fence=row.fence, attempt=row.attempt, now=now)
+    _set_states(tx, row.id, run, inherits=None)
 
 
 def expired_leases(tx: sa.Connection, database: Database, limit: int = 100) -> list[Row]:
@@ -366,23 +361,6 @@ def started(tx: sa.Connection, row: Row) -> list[int]:
             .where(delivery.c.batch_id == row.id, delivery.c.seq <= row.progress, delivery.c.state.is_(None))
             .order_by(delivery.c.seq)
         ).scalars()
-    )
-
-
-def take_back(tx: sa.Connection, row: Row, now: int) -> None:
-    """A dead holder's batch on a channel that deduplicates: due again at once, under the same keys."""
-    tx.execute(
-        batch.update()
-        .where(batch.c.id == row.id, batch.c.fence == row.fence, batch.c.state == State.SENDING)
-        .values(
-            state=State.DEFERRED,
-            reason="its worker died",
-            due=now,
-            rung=None,
-            holder="",
-            lease=None,
-            fence=row.fence + 1,
-        )
     )
 
 

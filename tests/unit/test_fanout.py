@@ -84,7 +84,10 @@ def test_sql_tells_whom_the_reference_tells_in_batches_of_the_size_asked_for(led
         alerts.plan_owed(tx, number, 1)
 
         rows = tx.execute(
-            sa.select(t.delivery, t.address.c.sealed).join(t.address, t.address.c.id == t.delivery.c.address_id).where(t.delivery.c.alert_id == number).order_by(t.delivery.c.batch_id, t.delivery.c.seq)
+            sa.select(t.delivery, t.address.c.sealed)
+            .join(t.address, t.address.c.id == t.delivery.c.address_id)
+            .where(t.delivery.c.alert_id == number)
+            .order_by(t.delivery.c.batch_id, t.delivery.c.seq)
         ).all()
         batches = tx.execute(
             sa.select(t.batch.c.id, t.batch.c.size, t.rule.c.batch_size)

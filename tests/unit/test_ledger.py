@@ -154,7 +154,16 @@ def test_an_answer_with_an_old_fence_is_an_entry_and_changes_no_state(ledger):
     with ledger.write() as tx:
         tx.execute(t.batch.update().where(t.batch.c.id == batch_id).values(lease=0))
         row = sending.expired_leases(tx, ledger.database)[0]
-        sending.doubt(tx, row.id, row.fence, sending.started(tx, row), "its worker died", decide=9000, rest_due=2000, now=2000)
+        sending.doubt(
+            tx,
+            row.id,
+            row.fence,
+            sending.started(tx, row),
+            "its worker died",
+            deduplicates=False,
+            later=Later(2000, 9000),
+            now=2000,
+        )
 
     with ledger.write() as tx:
         late = Run((1, 2, 3, 4), tuple([Receipt(State.ACCEPTED, ref="g1")] * 4))
@@ -175,7 +184,16 @@ def test_a_worker_that_dies_between_two_calls_leaves_one_call_in_doubt_and_the_r
         tx.execute(t.batch.update().where(t.batch.c.id == batch_id).values(lease=0))
     with ledger.write() as tx:
         row = sending.expired_leases(tx, ledger.database)[0]
-        sending.doubt(tx, row.id, row.fence, sending.started(tx, row), "its worker died", decide=9000, rest_due=2000, now=2000)
+        sending.doubt(
+            tx,
+            row.id,
+            row.fence,
+            sending.started(tx, row),
+            "its worker died",
+            deduplicates=False,
+            later=Later(2000, 9000),
+            now=2000,
+        )
 
     assert states(ledger, batch_id) == ["accepted", "accepted", "in_doubt", "in_doubt", "deferred", "deferred"]
     again = claim(ledger, batch_id, now=2000)
@@ -187,7 +205,7 @@ def test_a_doubt_that_no_report_settles_is_decided_by_the_plan(ledger, policy, a
     batch_id = a_batch(ledger, doubt=policy)
     held = claim(ledger, batch_id)
     with ledger.write() as tx:
-        sending.doubt(tx, batch_id, held.fence, [1, 2, 3, 4], "no answer", decide=9000, rest_due=2000, now=2000)
+        sending.doubt(tx, batch_id, held.fence, [1, 2, 3, 4], "no answer", deduplicates=False, later=Later(2000, 9000), now=2000)
         assert sending.decided_doubts(tx, 8999) == 0
         assert sending.decided_doubts(tx, 9000) == 1
         assert sending.decided_doubts(tx, 9001) == 0
@@ -196,12 +214,25 @@ def test_a_doubt_that_no_report_settles_is_decided_by_the_plan(ledger, policy, a
     assert (claim(ledger, batch_id, now=9000) is not None) == (policy == "resend")
 
 
+@pytest.mark.parametrize(("alert_state", "after"), [("active", "deferred"), ("cancelled", "in_doubt")])
+def test_what_may_have_left_on_a_channel_that_deduplicates_is_due_again_unless_the_alert_is_over(ledger, alert_state, after):
+    batch_id = a_batch(ledger)
+    held = claim(ledger, batch_id)
+    with ledger.write() as tx:
+        tx.execute(t.alert.update().where(t.alert.c.id == held.alert_id).values(state=alert_state))
+        sending.doubt(tx, batch_id, held.fence, [1, 2, 3, 4], "no answer", deduplicates=True, later=LATER, now=2000)
+
+    assert states(ledger, batch_id) == [after] * 4
+
+
 def test_a_batch_is_doubled_out_of_doubt_once_and_then_left(ledger):
     batch_id = a_batch(ledger)
     for now in (1000, 10_000):
         held = claim(ledger, batch_id, now=now)
         with ledger.write() as tx:
-            sending.doubt(tx, batch_id, held.fence, [1, 2, 3, 4], "no answer", decide=now + 100, rest_due=now, now=now)
+            sending.doubt(
+                tx, batch_id, held.fence, [1, 2, 3, 4], "no answer", deduplicates=False, later=Later(now, now + 100), now=now
+            )
             sending.decided_doubts(tx, now + 100)
 
     assert states(ledger, batch_id) == ["in_doubt"] * 4
