@@ -59,7 +59,7 @@ class Doorbell:
             for lane in LANES:  # alarm first
                 for batch_id in lanes.get(lane, ()):
                     self._broker.enqueue(_message(lane, batch_id))
-        except (redis.RedisError, dramatiq.errors.ConnectionError) as error:
+        except (redis.RedisError, dramatiq.errors.BrokerConnectionError) as error:
             self._complain(type(error).__name__)
             return False
         return True

@@ -127,7 +127,7 @@ def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     columns = (TextColumn(f"{what} {{task.percentage:>3.0f}}%"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=saying.console(stderr=True), disable=not (sys.stderr.isatty() and total)) as progress:
         task = progress.add_task(what, total=total or None)
-        yield lambda done: progress.update(task, completed=done)
+        yield lambda done: progress.update(task, completed=min(done, total))  # places are told along with residents
 
 
 # --- plans

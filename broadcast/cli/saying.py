@@ -9,6 +9,7 @@ from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -60,7 +61,8 @@ def _plain(value: Any) -> Any:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", numbers: Iterable[int] = ()) -> Table:
     """A table whose cells are taken as they are; the columns in `numbers` are set to the right."""
-    made = Table(title=Text(clean(title)) if title else None, title_justify="left")
+    made = Table(title=Text(clean(title)) if title else None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+                 pad_edge=False, show_edge=False, collapse_padding=True)  # fmt: skip  # narrow: a window has 80 columns
     right = set(numbers)
     for n, head in enumerate(heads):
         made.add_column(head, justify="right" if n in right else "left", overflow="fold")

@@ -73,7 +73,7 @@ def follow(gateway: Gateway, alert: int | str, seconds: float = float("inf")) ->
     if sys.stderr.isatty():
         with Live(console=saying.console(stderr=True), auto_refresh=False, transient=True) as live:
             for now in looks:
-                live.update(Group(_progress_table(now), of_progress(now.progress).line()), refresh=True)
+                live.update(Group(of_progress(now.progress).line(), _progress_table(now)), refresh=True)
     else:
         before = ""
         for now in looks:
@@ -151,7 +151,7 @@ def _progress_table(one: Status) -> Table:
     return saying.table(heads, rows, title=title, numbers=range(3, len(heads)))
 
 
-_FIGURE_HEADS = ("owed", "reached", "on the way", "in doubt", "refused", "withdrawn")
+_FIGURE_HEADS = ("owed", "reached", "pending", "doubt", "refused", "withdrawn")
 
 
 def _cells(of: Figures) -> tuple[int, ...]:
@@ -195,7 +195,7 @@ def _by_region(gateway: Gateway, found: Iterable[Status]) -> dict[str, dict[str,
 
 def _region_table(tree: Regions, counted: Mapping[str, Mapping[str, int]]) -> Table:
     """One line for the county itself and for each town with its villages; villages that miss some are named."""
-    heads = ("code", "county or town", "owed", "reached", "not reached", "villages with deliveries that did not arrive")
+    heads = ("code", "county or town", "owed", "reached", "not reached", "villages that miss some")
     return saying.table(heads, list(_region_rows(tree, counted)), title="by town and village", numbers=(2, 3, 4))
 
 
@@ -207,12 +207,12 @@ def _region_rows(tree: Regions, counted: Mapping[str, Mapping[str, int]]) -> Ite
     for head, codes in groups.items():
         of = figures(add(counted[code] for code in codes))
         missing = [
-            f"{tree[code].name} {n}"
+            f"{tree[code].name}({n})"
             for code in codes
             if code in tree and tree[code].tier is not Tier.TOWN and code != head and (n := figures(counted[code]).not_reached)
         ]
         name = tree[head].name if head in tree else head
-        yield head, name, of.owed, of.reached, of.not_reached, "、".join(missing)
+        yield head, name, of.owed, of.reached, of.not_reached, " ".join(missing)
 
 
 # --- the list

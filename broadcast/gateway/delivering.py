@@ -11,7 +11,7 @@ from ..delivery import Receipt, State
 from ..errors import BroadcastError, InDoubt, Misconfigured, Unavailable, Unsupported
 from ..ledger import Row, leases, questions, sending
 from ..ledger.sending import Held, Later, Piece, Run
-from .house import FarEnd, House, log
+from .house import FarEnd, House, log, where
 
 NO_PEER_SECONDS = 60
 MISCONFIGURED_SECONDS = 60  # a wrong password is not mended by asking every second
@@ -137,7 +137,7 @@ def _call(house: House, far_end: FarEnd, held: Held, facts: Facts, pieces: Seque
     except BroadcastError:
         raise
     except Exception as error:  # noqa: BLE001  a channel with a bug: what it did is not known, and one batch must not end the lane
-        log.error("channel %s broke: %s", far_end.peer.protocol, type(error).__name__, exc_info=error)
+        log.error("channel %s broke: %s", far_end.peer.protocol, where(error))
         _something_may_have_left(house, far_end, held, seqs, f"the channel broke: {type(error).__name__}")
     return None
 

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -158,3 +159,9 @@ def far_ends(peers: Sequence[Peer], threads: int = 0) -> dict[str, FarEnd]:
             cap = min(peer.concurrency, max(1, threads // 2)) if threads else peer.concurrency
             made[peer.channel] = FarEnd(peer, connect(peer), threading.Semaphore(cap))
     return made
+
+
+def where(error: BaseException) -> str:
+    """What broke and the way it came, for the log. Without the error's own text: of a foreign error that may hold an address."""
+    frames = traceback.extract_tb(error.__traceback__)[-5:]
+    return f"{type(error).__name__} at " + " > ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)

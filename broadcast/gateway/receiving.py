@@ -9,7 +9,7 @@ from ..errors import Unsupported
 from ..ledger import inbox, leases, settling
 from ..ledger.inbox import Kept
 from ..ledger.settling import Said
-from .house import FarEnd, House, log
+from .house import FarEnd, House, log, where
 
 HOLD = 5.0  # seconds; one process reads the inbox at a time
 
@@ -51,6 +51,9 @@ def _understand(house: House, kept: Sequence[Kept]) -> tuple[list[Said], list[tu
         except (ValueError, Unsupported) as error:
             nonsense.append((letter, str(error)))
             log.warning("callback %s of peer %s means nothing: it is kept", letter.id, letter.peer)
+        except Exception as error:  # noqa: BLE001  a channel with a bug: one callback must not keep all others from being read
+            nonsense.append((letter, f"the channel broke: {type(error).__name__}"))
+            log.error("callback %s of peer %s: the channel broke: %s", letter.id, letter.peer, where(error))
     return understood, nonsense
 
 

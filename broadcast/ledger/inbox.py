@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from ..delivery import Receipt, State
 from .seal import Seal
+from . import settling
 from .settling import Said, Settlement, match
-from .tables import address, batch, delivery, inbox, receipt, report
+from .tables import address, delivery, inbox, receipt, report
 
 KEEP_UNMATCHED = 72 * 3600 * 1000  # a report can come before our own commit, and long after
 
@@ -83,15 +84,22 @@ def keep_unmatched(tx: sa.Connection, said: Sequence[Said], now: int) -> None:
 
 def unmatched_that_match_now(tx: sa.Connection, limit: int = 500) -> tuple[list[Settlement], list[int]]:
     """Reports that came before our own commit, or whose batch is in doubt only now: what they settle, and their ids."""
-    known = sa.select(receipt.c.id).where(
-        receipt.c.peer == report.c.peer, receipt.c.ref == report.c.ref, receipt.c.origin == "answer", receipt.c.ref != ""
-    )
-    from_doubt = (
-        sa.select(sa.literal(1))
-        .select_from(delivery.join(batch, batch.c.id == delivery.c.batch_id).join(address, address.c.id == delivery.c.address_id))
-        .where(address.c.sealed == report.c.address, delivery.c.state == State.IN_DOUBT, batch.c.peer == report.c.peer)
+    # All of the match stands in the query: reports that match nothing must not take the places of those that do.
+    known = (
+        sa.select(receipt.c.id)
+        .join(delivery, delivery.c.batch_id == receipt.c.batch_id)
+        .join(address, address.c.id == delivery.c.address_id)
+        .where(
+            receipt.c.peer == report.c.peer,
+            receipt.c.ref == report.c.ref,
+            receipt.c.origin == "answer",
+            receipt.c.ref != "",
+            delivery.c.seq.between(receipt.c.first_seq, receipt.c.last_seq),
+            address.c.sealed == report.c.address,
+        )
         .correlate(report)
     )
+    from_doubt = settling.doubts(report.c.address, report.c.peer, report.c.submitted).correlate(report)
     rows = tx.execute(
         sa.select(report).where(sa.or_(known.exists(), from_doubt.exists())).order_by(report.c.id).limit(limit)
     ).all()

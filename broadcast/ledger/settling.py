@@ -5,7 +5,7 @@ Found in a snapshot, written in a short transaction of a few statements: on SQLi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from ..delivery import Receipt, State, may_follow
 from ..errors import LedgerUnavailable
 from .sending import Run, ranges, receipt_runs
-from .tables import address, batch, delivery, receipt
+from .tables import address, alert, batch, delivery, receipt
 
 CLOCK_SKEW = 120_000  # milliseconds that a provider's clock may be behind ours
 
@@ -39,6 +39,7 @@ class Known:
     state: State
     fence: int
     attempt: int
+    step: int = 0  # how many reports of the same look have moved it before
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +62,24 @@ def match(tx: sa.Connection, said: Sequence[Said]) -> tuple[list[Settlement], li
     by_call: dict[tuple[str, str], list[Said]] = {}
     for one in said:
         by_call.setdefault((one.peer, one.receipt.ref), []).append(one)
+    moved: dict[tuple[int, int], Known] = {}  # what reports of this look have made of a delivery
     for (peer, ref), group in by_call.items():
         runs = _calls(tx, peer, ref) if ref else []
         known = _deliveries(tx, runs, [one.address for one in group])
         for one in group:
-            # An unknown reference may be a call that was never answered to us: recognised by number and time.
-            now = known.get(one.address) or (None if runs or not ref else _in_doubt(tx, one))
-            if now is None:
+            if one.address not in known and ref and not runs:
+                # An unknown reference may be a call that was never answered to us: recognised by number and time.
+                known.update({one.address: adopted for adopted in _in_doubt(tx, one, moved)})
+            stands = known.get(one.address)
+            if stands is None:
                 unmatched.append(one)
-            elif may_follow(now.state, one.receipt.state):
-                found.append(Settlement(now, one.receipt, peer))
-                known[one.address] = replace(now, own=str(one.receipt.state), state=one.receipt.state)
+                continue
+            delivery_key = (stands.batch_id, stands.seq)
+            stands = moved.get(delivery_key, stands)
+            if may_follow(stands.state, one.receipt.state):
+                found.append(Settlement(stands, one.receipt, peer))
+                state = one.receipt.state
+                moved[delivery_key] = replace(stands, own=str(state), state=state, step=stands.step + 1)
     return found, unmatched
 
 
@@ -103,20 +111,50 @@ def _deliveries(
     return found
 
 
-def _in_doubt(tx: sa.Connection, one: Said) -> Known | None:
-    """The oldest delivery to this address that is in doubt at this peer and can be what was submitted then."""
-    statement = (
+def _in_doubt(tx: sa.Connection, one: Said, moved: Mapping[tuple[int, int], Known]) -> list[Known]:
+    """The delivery in doubt that a report speaks of, or none: the newest that it fits and that no other report of this look took."""
+    statement = doubts(sa.literal(one.address, sa.LargeBinary), sa.literal(one.peer), sa.literal(one.submitted, sa.BigInteger))
+    for row in tx.execute(statement.order_by(batch.c.id.desc())):
+        if (row.id, row.seq) not in moved:
+            return [Known(row.id, row.seq, str(State.IN_DOUBT), State.IN_DOUBT, row.fence, row.attempt)]
+    return []
+
+
+def doubts(
+    sealed: sa.ColumnElement[bytes], peer: sa.ColumnElement[str], submitted: sa.ColumnElement[int]
+) -> sa.Select[int, int, int, int]:
+    """The deliveries in doubt that a report under an unknown reference can speak of, by its number, its peer and its time.
+
+    None while a call to that number is under way: reports can overtake our commit, and this one may be of that call.
+    """
+    # `started` is of the last attempt, the doubt may be of an earlier one: but not from before there was an alert.
+    began = sa.case((batch.c.attempt > 1, alert.c.received), else_=batch.c.started)
+    other, its = delivery.alias("other"), batch.alias("its")
+    under_way = (
+        sa.select(other.c.seq)
+        .join(its, its.c.id == other.c.batch_id)
+        .where(
+            its.c.state == State.SENDING,
+            its.c.peer == batch.c.peer,
+            *(other.c[same] == its.c[same] for same in ("alert_id", "channel", "purpose")),  # the columns of an index
+            other.c.address_id == delivery.c.address_id,
+            other.c.state.is_(None),
+            other.c.seq <= its.c.progress,
+        )
+    )
+    return (
         sa.select(batch.c.id, delivery.c.seq, batch.c.fence, batch.c.attempt)
         .join(batch, batch.c.id == delivery.c.batch_id)
+        .join(alert, alert.c.id == batch.c.alert_id)
         .join(address, address.c.id == delivery.c.address_id)
-        .where(address.c.sealed == one.address, delivery.c.state == State.IN_DOUBT, batch.c.peer == one.peer)
-        .order_by(batch.c.id)
-        .limit(1)
+        .where(
+            address.c.sealed == sealed,
+            delivery.c.state == State.IN_DOUBT,
+            batch.c.peer == peer,
+            sa.or_(submitted.is_(None), began <= submitted + CLOCK_SKEW),
+            ~under_way.exists(),
+        )
     )
-    if one.submitted is not None:
-        statement = statement.where(batch.c.started <= one.submitted + CLOCK_SKEW)
-    row = tx.execute(statement).first()
-    return None if row is None else Known(row.id, row.seq, str(State.IN_DOUBT), State.IN_DOUBT, row.fence, row.attempt)
 
 
 def settle(tx: sa.Connection, found: Sequence[Settlement], now: int) -> None:
@@ -141,12 +179,14 @@ def settle(tx: sa.Connection, found: Sequence[Settlement], now: int) -> None:
 
 
 def _alike(found: Sequence[Settlement]) -> list[list[Settlement]]:
-    """Settlements of one batch from and to the same state, by seq. A second report of a delivery starts a later group."""
+    """Settlements of one batch from and to the same state, by seq; a delivery's second step comes after every first one."""
     groups: dict[tuple[object, ...], list[Settlement]] = {}
     for one in found:
-        key = (one.known.batch_id, one.known.own, one.receipt.state, _reason(one.receipt), one.known.attempt, one.peer)
+        was = one.known
+        key = (was.step, was.batch_id, was.own, one.receipt.state, _reason(one.receipt), was.attempt, one.peer)
         groups.setdefault(key, []).append(one)
-    return [sorted(group, key=lambda one: one.known.seq) for group in groups.values()]
+    in_order = sorted(groups.values(), key=lambda group: group[0].known.step)
+    return [sorted(group, key=lambda one: one.known.seq) for group in in_order]
 
 
 def _move(tx: sa.Connection, first: Settlement, seqs: Sequence[int]) -> None:

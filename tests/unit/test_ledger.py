@@ -16,84 +16,9 @@ from broadcast.ledger import tables as t
 from broadcast.ledger.seal import WrongKey
 from broadcast.ledger.sending import Later, Run
 
+from ..ledger_rows import a_batch, claim, states
+
 LATER = Later(rest=5000, decide=9000)
-
-
-def a_batch(ledger: Ledger, size: int = 4, *, doubt: str = "resend", state: str = "active", expires: int = 10**13) -> int:
-    with ledger.write() as tx:
-        alert_id = tx.execute(
-            t.alert.insert()
-            .values(
-                event_key="e", sender="测试", identifier=str(ledger.database.now(tx)) + str(id(object())), sender_code="", source="", form="json",
-                msg_type="Alert", status="Actual", scope="Public", event_code="", event="", level="red", headline="", issuer="", sent=0, received=0,
-                expires=expires, state=state, stand_down=False, sha256="", doubt=doubt, drafted_by="", understood="{}",
-            )
-            .returning(t.alert.c.id)
-        ).scalar_one()  # fmt: skip
-        wording_id = tx.execute(
-            t.wording.insert()
-            .values(
-                alert_id=alert_id,
-                channel="sms",
-                audience="post",
-                purpose="alarm",
-                language="zh",
-                text="测",
-                units=1,
-                template="",
-                notes="[]",
-            )
-            .returning(t.wording.c.id)
-        ).scalar_one()
-        batch_id = tx.execute(
-            t.batch.insert()
-            .values(
-                alert_id=alert_id,
-                rule_id=1,
-                channel="sms",
-                lane="alarm",
-                purpose="alarm",
-                wording_id=wording_id,
-                size=size,
-                state="planned",
-                due=0,
-            )
-            .returning(t.batch.c.id)
-        ).scalar_one()
-        rows = [
-            {
-                "batch_id": batch_id, "seq": n, "alert_id": alert_id, "channel": "sms", "purpose": "alarm", "region": "330521",
-                "address_id": an_address(ledger, tx, f"+8615400000{n:03d}"), "synthetic": True,
-            }
-            for n in range(1, size + 1)
-        ]  # fmt: skip
-        tx.execute(t.delivery.insert(), rows)
-    return batch_id
-
-
-def an_address(ledger: Ledger, tx, number: str) -> int:
-    sealed = ledger.seal.seal(number)
-    found = tx.execute(sa.select(t.address.c.id).where(t.address.c.sealed == sealed)).scalar()
-    return found or tx.execute(t.address.insert().values(sealed=sealed).returning(t.address.c.id)).scalar_one()
-
-
-def claim(ledger: Ledger, batch_id: int, now: int = 1000, per_call: int = 1000) -> sending.Held | None:
-    with ledger.write() as tx:
-        found = sending.owed(tx, batch_id, now)
-        if found is None:
-            return None
-        return sending.claim(ledger.database, tx, *found, peer="p", holder="w", per_call=per_call, now=now)
-
-
-def states(ledger: Ledger, batch_id: int) -> list[str]:
-    with ledger.read() as tx:
-        rows = tx.execute(
-            sa.select(sa.func.coalesce(t.delivery.c.state, t.batch.c.state))
-            .join(t.batch, t.batch.c.id == t.delivery.c.batch_id)
-            .where(t.batch.c.id == batch_id)
-            .order_by(t.delivery.c.seq)
-        )
-        return list(rows.scalars())
 
 
 def test_of_many_workers_one_claims_a_batch(ledger):
