@@ -18,7 +18,6 @@ import sys
 import tempfile
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -62,7 +61,7 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def alarms(gateway, simulator, count: int, first: int, pause: float) -> dict[str, list[float]]:  # type: ignore[no-untyped-def]
+def alarms(gateway, count: int, first: int, pause: float) -> dict[str, list[float]]:  # type: ignore[no-untyped-def]
     """Submits small alarms; returns submit times, lock waits and times to the first call, in seconds."""
     took, waited, first_call = [], [], []
     for n in range(count):
@@ -79,8 +78,9 @@ def alarms(gateway, simulator, count: int, first: int, pause: float) -> dict[str
 
 
 def _first_call(gateway, alert_id: int, began: float) -> float:  # type: ignore[no-untyped-def]
-    from broadcast.ledger import tables as t
     import sqlalchemy as sa
+
+    from broadcast.ledger import tables as t
 
     until = time.time() + 20
     while time.time() < until:
@@ -115,19 +115,20 @@ def run(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, list[f
         file.write("region,grid,phone,synthetic\n")
         file.writelines(f"{villages[n % len(villages)]},1,194{n:08d},1\n" for n in range(options.recipients))
     port = free_port()
-    config = Config(callback=f"http://127.0.0.1:{port}/callbacks/mas-1/s", account=Account(repeat_seconds=0.0), faults=Faults(latency_ms=options.latency_ms))
+    callback, faults = f"http://127.0.0.1:{port}/callbacks/mas-1/s", Faults(latency_ms=options.latency_ms)
+    config = Config(callback=callback, account=Account(repeat_seconds=0.0), faults=faults)
     with Simulator(config) as simulator:
         gateway = make_home(folder / "home", simulator, port, "s", roster, per_call=1000)
         process = start_up(folder / "home")
         try:
             while not gateway.health().ok:
                 time.sleep(0.1)
-            found = {"idle": alarms(gateway, simulator, options.alarms, 1_000_000, 0.02)}
+            found = {"idle": alarms(gateway, options.alarms, 1_000_000, 0.02)}
             bulk = gateway.submit(gateway.read(warning(1, regions=("330521",)))).alert_id
             loaded: dict[str, list[float]] = {}
             number = 2_000_000
             while not gateway.wait(bulk, 0.01) and len(loaded.get("submit", [])) < options.alarms:
-                for name, values in alarms(gateway, simulator, 5, number, 0.02).items():
+                for name, values in alarms(gateway, 5, number, 0.02).items():
                     loaded.setdefault(name, []).extend(values)
                 number += 5
             found["under load"] = loaded
@@ -145,9 +146,9 @@ def _table(found: dict[str, dict[str, list[float]]], options: argparse.Namespace
     for name in ("submit", "commit", "first call"):
         for phase in ("idle", "under load"):
             values = found[phase].get(name, [0.0])
-            lines.append(
-                f"{name:<10} {phase:<10} n={len(values):<4} p50 {statistics.median(values) * 1000:7.1f} ms   p99 {percentile(values, 0.99) * 1000:7.1f} ms   max {max(values) * 1000:7.1f} ms"
-            )
+            figures = (("p50", statistics.median(values)), ("p99", percentile(values, 0.99)), ("max", max(values)))
+            shown = "   ".join(f"{label} {value * 1000:7.1f} ms" for label, value in figures)
+            lines.append(f"{name:<10} {phase:<10} n={len(values):<4} {shown}")
     lines.append(f"rest of bulk took {found['rest']['seconds'][0]:.1f} s")
     return "\n".join(lines)
 

@@ -40,6 +40,8 @@ class Environment(BaseSettings):
     redis_url: SecretStr | None = None  # default: the embedded Valkey of this home, if `up` runs
     seal_key_file: Path | None = None  # default: home/seal.key; keep it apart from the database's backups
     threads: int = Field(default=0, ge=0)  # a worker process's threads; set by `broadcast worker`
+    pin: SecretStr | None = None  # of the operator who acts; asked for otherwise
+    new_pin: SecretStr | None = None  # for `broadcast operator add`
 
 
 class _Table(BaseModel):
@@ -61,6 +63,7 @@ class _Source(_Table):
     sender_codes: tuple[str, ...] = ()
     senders: tuple[str, ...] = ()
     code_system: CodeSystem | None = None
+    token: str = ""
 
 
 class _Peer(_Table):
@@ -137,9 +140,19 @@ def _text(path: Path) -> str:
         raise InvalidFiles([Problem(str(path), 0, "error", "is not UTF-8: save it as UTF-8")]) from None
 
 
+def read_environment() -> Environment:
+    """The environment's part. Raises InvalidFiles that name the variable, never its value."""
+    try:
+        return Environment()
+    except ValidationError as error:
+        details = error.errors(include_input=False, include_url=False, include_context=False)
+        problems = [Problem("environment", 0, "error", f"BROADCAST_{str(d['loc'][0]).upper()}: {d['msg']}") for d in details]
+        raise InvalidFiles(problems) from None
+
+
 def load(home: Path | None = None) -> Settings:
     """Reads the environment and home/broadcast.toml. Raises InvalidFiles, or NotFound when there is no such folder."""
-    environment = Environment()
+    environment = read_environment()
     folder = (home or environment.home).resolve()
     path = folder / CONFIG
     if not path.is_file():
@@ -157,7 +170,7 @@ def load(home: Path | None = None) -> Settings:
         threads=environment.threads,
         county=CountySettings(config.county.name, config.county.signature, config.county.public_drills),
         folders=config.county,
-        sources=tuple(Source(s.name, frozenset(s.sender_codes), frozenset(s.senders), s.code_system) for s in config.source),
+        sources=tuple(_source(s, folder, path) for s in config.source),
         peers=_peers(config.peer, folder, path),
         server=_Server(**{**config.server.model_dump(), "callbacks": _secrets(config.server.callbacks, folder, path)}),
     )
@@ -178,6 +191,10 @@ def _parse(path: Path) -> _Config:
         details = error.errors(include_input=False, include_url=False, include_context=False)
         problems = [Problem(str(path), 0, "error", f"{'.'.join(map(str, d['loc']))}: {d['msg']}") for d in details]
         raise InvalidFiles(problems) from None
+
+
+def _source(one: _Source, home: Path, path: Path) -> Source:
+    return Source(one.name, frozenset(one.sender_codes), frozenset(one.senders), one.code_system, _secret(one.token, home, path))
 
 
 def _peers(found: Iterable[_Peer], home: Path, path: Path) -> tuple[Peer, ...]:

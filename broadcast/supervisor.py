@@ -67,6 +67,8 @@ def lane_child(settings: Settings, lane: str, threads: int = 0) -> Child:
         str(count),
         "--queues",
         lane,
+        "--worker-fork-timeout",
+        "100",  # until it is over Dramatiq hears neither signals nor a dead child: 30 s by default
         "--worker-shutdown-timeout",
         str(int(STOP_SECONDS * 1000)),
         "--skip-logging",

@@ -24,6 +24,7 @@ DEQING = EXAMPLES / "deqing"
 WARNINGS = DEQING / "warnings"
 SENT = datetime(2023, 7, 5, 5, 0, tzinfo=UTC) - timedelta(hours=8)  # of the yellow rainstorm
 PINS = {
+    "DUTY_LEADER": ("测试值班领导", "864209"),
     "DUTY_OFFICER": ("测试值班员", "135790"),
     "SHIFT_LEAD": ("测试值班长", "246801"),
     "NEWS_CENTRE": ("测试新闻中心", "975310"),
@@ -195,8 +196,10 @@ def make_story(database_url: str, folder: Path, roster: Path, *, options: dict |
     gateway.import_regions(read_folder(DEQING / "regions", "*.csv", "*.geojson"), roles, "测试")
     gateway.import_plans(read_folder(DEQING / "plans", "*.toml"), "测试")
     gateway.import_roster(rosters.read(roster, house.books.regions, house.books.roles), "测试")
+    leader = None
     for role, (name, pin) in PINS.items():
-        gateway.add_operator(name, [role], pin, "测试")
+        gateway.add_operator(name, [role], pin, leader)
+        leader = leader or gateway.authenticate(name, pin)
     return Story(gateway, clock, folder, rung)
 
 

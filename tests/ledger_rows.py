@@ -14,7 +14,9 @@ from broadcast.ledger.sending import Held, Later, Run
 _NUMBERS = count(1)
 
 
-def a_batch(ledger: Ledger, size: int = 4, *, doubt: str = "resend", state: str = "active", expires: int = 10**13, received: int = 0) -> int:
+def a_batch(
+    ledger: Ledger, size: int = 4, *, doubt: str = "resend", state: str = "active", expires: int = 10**13, received: int = 0
+) -> int:
     """A planned SMS batch of an alert of its own, to the numbers +8615400000001 and following."""
     with ledger.write() as tx:
         alert_id = tx.execute(

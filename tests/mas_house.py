@@ -22,7 +22,9 @@ def mas_far_ends() -> dict[str, FarEnd]:
 
 def mas_gateway(ledger: Ledger, clock: Callable[[], datetime]) -> Gateway:
     county = CountySettings("德清县", "德清应急")
-    house = House(ledger=ledger, county=county, sources=[], far_ends=mas_far_ends(), templates=[], ring=lambda _lanes: True, clock=clock)
+    house = House(
+        ledger=ledger, county=county, sources=[], far_ends=mas_far_ends(), templates=[], ring=lambda _lanes: True, clock=clock
+    )
     return Gateway(house)
 
 

@@ -14,13 +14,13 @@ import typer
 from ..alert import Alert, Level, Status
 from ..channels import CHANNELS
 from ..errors import NotAllowed, NotFound
-from ..gateway import Gateway, Preview, Sent
+from ..gateway import Gateway, Operator, Preview, Sent
 from ..intake import read
 from ..settings import Settings
 from . import saying
-from .opening import JsonOption, OperatorOption, opened, prove
+from .opening import JsonOption, OperatorOption, UsageMistake, opened, prove
 from .restamping import restamped
-from .status import follow, is_done, say_where_it_stands, waits_for
+from .status import follow, is_done, say_where_it_stands
 
 AlertArgument = Annotated[str, typer.Argument(metavar="ALERT", help="Number or identifier, as `broadcast status` lists them.")]
 FileArgument = Annotated[
@@ -31,6 +31,17 @@ FileArgument = Annotated[
 ]
 SourceOption = Annotated[
     str, typer.Option("--source", metavar="NAME", help="The [[source]] of broadcast.toml that it comes from, e.g. deqing-met.")
+]
+TokenOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        envvar="BROADCAST_TOKEN_FILE",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="Holds the source's token, e.g. --token-file deqing-met.token.",
+    ),
 ]
 RestampOption = Annotated[
     bool,
@@ -46,6 +57,7 @@ def send(
     ctx: typer.Context,
     file: FileArgument,
     source: SourceOption = "",
+    token_file: TokenOption = None,
     wait: WaitOption = 0,
     restamp: RestampOption = False,
     operator: OperatorOption = "",
@@ -53,18 +65,18 @@ def send(
 ) -> None:
     """Takes a warning in charge.
 
-    The same warning twice is one warning. With --source it comes from a service, and the plan says what may go out without
-    review. Without, it was drafted by hand: an operator says who they are. Answers 1 when it was only recorded, because
+    The same warning twice is one warning. With --source it comes from a service that proves itself with its token, and the
+    plan says what may go out without review. Without, it was drafted by hand: an operator says who they are, and a second
+    person approves. Answers 1 when it was only recorded, because
     nobody will be told (expired, a draft …).
 
     \b
     broadcast send warning.xml --operator 测试值班员
-    broadcast send warning.xml --source deqing-met --wait 60
+    broadcast send warning.xml --source deqing-met --token-file deqing-met.token --wait 60
     """
     raw = _bytes(file)
     with opened(ctx) as (settings, gateway):
-        _check_source(settings, source)
-        by = None if source else prove(gateway, operator)
+        by = _prove_sender(gateway, source, token_file, operator)
         alert = gateway.read(raw, source or (f"operator:{by.name}" if by else ""))
         if restamp:
             alert = _restamped(settings, alert)
@@ -194,6 +206,16 @@ def _bytes(file: Path) -> bytes:
     return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
 
 
+def _prove_sender(gateway: Gateway, source: str, token_file: Path | None, operator: str) -> Operator | None:
+    """A service proves itself with its token, a person with a PIN."""
+    if not source:
+        return prove(gateway, operator)
+    if token_file is None:
+        raise UsageMistake("--source is for services, which prove themselves with --token-file FILE; as a person leave it out")
+    gateway.authenticate_source(source, token_file.read_text(encoding="utf-8").strip())
+    return None
+
+
 def _check_source(settings: Settings, source: str) -> None:
     """A mistyped name would be a stranger, and its warning would wait for a review that nobody expects."""
     names = [one.name for one in settings.sources]
@@ -222,7 +244,7 @@ def _answer(gateway: Gateway, sent: Sent, wait: float, *, as_json: bool) -> None
     in_time = follow(gateway, sent.alert_id, wait) if wait else True
     now = gateway.status(sent.alert_id)
     if as_json:
-        more: dict[str, Any] = {"waits_for": waits_for(gateway, sent.alert_id), "settled": is_done(now)}
+        more: dict[str, Any] = {"waits_for": gateway.status(sent.alert_id).waits_for, "settled": is_done(now)}
         saying.as_json(asdict(sent) | more | ({"progress": now.progress} if wait else {}))
     elif wait:
         say_where_it_stands(gateway, now)
@@ -238,7 +260,7 @@ def _say_sent(gateway: Gateway, sent: Sent) -> None:
                f"alert {sent.alert_id} is {sent.state}{again}")  # fmt: skip
     for finding in sent.findings:
         saying.say(f"look at: {finding}")
-    if roles := waits_for(gateway, sent.alert_id):
+    if roles := gateway.status(sent.alert_id).waits_for:
         saying.say(f"waits for {' or '.join(roles)}: broadcast approve {sent.alert_id}")
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,15 +12,14 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..errors import InvalidFiles, NotAllowed
+from ..errors import InvalidFiles
 from ..gateway import Gateway
-from ..ledger import operators
 from ..settings import Settings
 from ..tiers import roster as rosters
 from ..tiers.regions import Regions
 from ..tiers.roster import Roster
 from . import saying
-from .opening import NEW_PIN_VARIABLE, JsonOption, OperatorOption, UsageMistake, ask_pin, opened, prove
+from .opening import JsonOption, OperatorOption, UsageMistake, new_pin, opened, prove
 
 _T = TypeVar("_T")
 _SHOWN_CHANGES = 20
@@ -186,7 +184,7 @@ def import_regions(ctx: typer.Context, operator: OperatorOption = "") -> None:
     broadcast regions import --operator 测试值班员
     """
     with opened(ctx) as (settings, gateway):
-        who = prove(gateway, operator).name if _has_operators(gateway) else "the first import"
+        who = prove(gateway, operator).name if gateway.operators() else "the first import"
         files = settings.read_regions()
         gateway.import_regions(files, settings.read_roles(), who)
     saying.say(f"in force: {len(Regions.load(files))} regions")
@@ -213,33 +211,27 @@ def add_operator(
     broadcast operator add 测试值班员 --role DUTY_OFFICER --operator 测试值班领导
     """
     with opened(ctx) as (_, gateway):
-        who = _who_grants(gateway, name, role, operator)
-        gateway.add_operator(name, role, _new_pin(name), who)
+        first = not any(one["disabled"] is None for one in gateway.operators())
+        by = None if first else prove(gateway, operator)
+        gateway.add_operator(name, role, new_pin(name), by)
     saying.say(f"{name}: {', '.join(role)}")
 
 
-def _who_grants(gateway: Gateway, name: str, roles: Sequence[str], operator: str) -> str:
-    """Whoever could give themselves the reviewing role would be both persons of 1+1+X."""
-    if not _has_operators(gateway):
-        if GRANTS not in roles:
-            raise NotAllowed(f"the first operator must hold {GRANTS}, because only such a one may add others")
-        return name
-    by = prove(gateway, operator)
-    if GRANTS not in by.roles:
-        raise NotAllowed(f"adding operators needs {GRANTS}; {by.name} holds {', '.join(sorted(by.roles)) or 'none'}")
-    return by.name
+def disable_operator(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whoever may act no more; what they did stays in the ledger.")],
+    operator: OperatorOption = "",
+) -> None:
+    """Takes a person's leave to act here.
 
+    Only a DUTY_LEADER may do that.
 
-def _has_operators(gateway: Gateway) -> bool:
-    with gateway.ledger.read() as tx:
-        return any(row.disabled is None for row in operators.listed(tx))
-
-
-def _new_pin(name: str) -> str:
-    pin = ask_pin(NEW_PIN_VARIABLE, f"new PIN of {name}: ")
-    if NEW_PIN_VARIABLE not in os.environ and ask_pin(NEW_PIN_VARIABLE, "once more: ") != pin:
-        raise UsageMistake("the two PINs differ: nothing was changed")
-    return pin
+    \b
+    broadcast operator disable 测试值班员 --operator 测试值班领导
+    """
+    with opened(ctx) as (_, gateway):
+        gateway.disable_operator(name, prove(gateway, operator))
+    saying.say(f"{name} may act no more")
 
 
 def list_operators(ctx: typer.Context, json: JsonOption = False) -> None:
@@ -248,14 +240,13 @@ def list_operators(ctx: typer.Context, json: JsonOption = False) -> None:
     \b
     broadcast operator list
     """
-    with opened(ctx) as (_, gateway), gateway.ledger.read() as tx:
-        rows = [dict(row._mapping) for row in operators.listed(tx)]
+    with opened(ctx) as (_, gateway):
+        rows = gateway.operators()
     if json:
         saying.as_json(rows)
         return
-    saying.show(
-        saying.table(("name", "roles", "may act"), [(r["name"], r["roles"], "no" if r["disabled"] else "yes") for r in rows])
-    )
+    shown = [(row["name"], " ".join(row["roles"]), "no" if row["disabled"] else "yes") for row in rows]
+    saying.show(saying.table(("name", "roles", "may act"), shown))
 
 
 # --- checks

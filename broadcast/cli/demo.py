@@ -106,9 +106,10 @@ def _play(stage: _Stage, size: Size) -> None:
         stage.start("simulate", "--fault", _GAPS)
         stage.start("up")
         stage.run("health", "--wait", "30")
+        token = str(stage.home / "deqing-met.token")
         for name in _WARNINGS:
             path = str(stage.home / "warnings" / name)
-            stage.run("send", path, "--source", "deqing-met", "--restamp", "--wait", _WAIT)
+            stage.run("send", path, "--source", "deqing-met", "--token-file", token, "--restamp", "--wait", _WAIT)
         stage.run("status", "1", "--event", "--regions")
 
 

@@ -16,7 +16,7 @@ import typer
 from ..channels import CHANNELS
 from ..errors import NotFound, Refused
 from ..gateway import Gateway
-from ..ledger import Seal, books, operators
+from ..ledger import Seal, books
 from ..resources import EXAMPLES
 from ..settings import CONFIG, Settings, load, open_gateway
 from ..tiers import roster as rosters
@@ -28,9 +28,9 @@ from .page import example_page, skeleton_page
 
 WHO = "broadcast init"
 OPERATORS = (
+    ("测试值班领导", "DUTY_LEADER"),  # first: only such a one may add others
     ("测试值班员", "DUTY_OFFICER"),
     ("测试值班长", "SHIFT_LEAD"),
-    ("测试值班领导", "DUTY_LEADER"),
     ("测试新闻中心", "NEWS_CENTRE"),
 )
 _FIRST_PORT, _LAST_PORT = 8141, 8199
@@ -117,7 +117,8 @@ def _make_example(site: Site, example: str, size: Size, seed: int, port: int) ->
     if (site.home / CONFIG).exists() and not (site.home / "mas.secret").exists():
         raise Refused(f"{site.home} is the home of another county: give the example a folder of its own")
     site.write("mas.secret", secrets.token_urlsafe(24) + "\n", _PRIVATE)
-    site.write("callback.secret", secrets.token_urlsafe(24) + "\n", _PRIVATE)
+    for name in ("callback.secret", "deqing-met.token", "deqing-water.token"):
+        site.write(name, secrets.token_urlsafe(24) + "\n", _PRIVATE)
     for path in _files_of(origin):
         site.write(str(path.relative_to(origin)), path.read_text(encoding="utf-8"))
     (site.home / "out").mkdir(exist_ok=True)
@@ -129,7 +130,14 @@ def _make_example(site: Site, example: str, size: Size, seed: int, port: int) ->
         saying.say(f"operator {name}  {role}  PIN {pin}")
     if pins:
         saying.say(f"the PINs are not shown again; they are in {site.home / 'operators.txt'}")
-    _say_next(site, ("simulate", "up", f"send {site.home / 'warnings' / '1-rainstorm-yellow.xml'} --source deqing-met --restamp"))
+    _say_next(
+        site,
+        (
+            "simulate",
+            "up",
+            f"send {site.home / 'warnings' / '1-rainstorm-yellow.xml'} --source deqing-met --token-file {site.home / 'deqing-met.token'} --restamp",
+        ),
+    )
 
 
 def _examples() -> list[str]:
@@ -186,13 +194,22 @@ def _put_roster(site: Site, gateway: Gateway) -> None:
 
 def _add_operators(site: Site, gateway: Gateway) -> Sequence[tuple[str, str, str]]:
     """Random PINs, shown once and kept in a file that only its owner reads. The file comes first: no PIN may be lost."""
-    with gateway.ledger.read() as tx:
-        known = {row.name for row in operators.listed(tx)}
-    pins = [(name, role, f"{secrets.randbelow(1_000_000):06d}") for name, role in OPERATORS if name not in known]
-    site.do("operators", not pins, lambda: _append_pins(site.home / "operators.txt", pins))
-    for name, role, pin in pins:
-        gateway.add_operator(name, [role], pin, WHO)
-    return pins
+    path = site.home / "operators.txt"
+    kept = {name: pin for name, _role, pin in _read_pins(path)}
+    fresh = [(name, role, f"{secrets.randbelow(1_000_000):06d}") for name, role in OPERATORS if name not in kept]
+    site.do("operators", not fresh, lambda: _append_pins(path, fresh))
+    pins = kept | {name: pin for name, _role, pin in fresh}
+    known = {one["name"] for one in gateway.operators()}
+    for name, role in OPERATORS:
+        if name not in known:
+            leader = gateway.authenticate(OPERATORS[0][0], pins[OPERATORS[0][0]]) if known else None
+            gateway.add_operator(name, [role], pins[name], leader)
+            known.add(name)
+    return fresh
+
+
+def _read_pins(path: Path) -> list[list[str]]:
+    return [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def _append_pins(path: Path, pins: Sequence[tuple[str, str, str]]) -> None:

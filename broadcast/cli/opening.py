@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +12,7 @@ from typing import Annotated
 import typer
 
 from ..gateway import Gateway, Operator
-from ..settings import Settings, load, open_gateway
-
-# A PIN is never an option: everybody on the machine can read a process's arguments.
-PIN_VARIABLE, NEW_PIN_VARIABLE = "BROADCAST_PIN", "BROADCAST_NEW_PIN"
+from ..settings import Settings, load, open_gateway, read_environment
 
 
 class UsageMistake(Exception):
@@ -56,14 +52,23 @@ def prove(gateway: Gateway, name: str) -> Operator:
     """The operator who acts, after the PIN. Raises NotAllowed."""
     if not name:
         raise UsageMistake("this needs an operator: give --operator NAME, or set BROADCAST_OPERATOR")
-    return gateway.authenticate(name, ask_pin(PIN_VARIABLE, f"PIN of {name}: "))
+    pin = read_environment().pin
+    return gateway.authenticate(name, pin.get_secret_value() if pin else ask_pin("BROADCAST_PIN", f"PIN of {name}: "))
+
+
+def new_pin(name: str) -> str:
+    """The PIN that an operator is to get: from the environment, else asked for twice."""
+    given = read_environment().new_pin
+    if given:
+        return given.get_secret_value()
+    pin = ask_pin("BROADCAST_NEW_PIN", f"new PIN of {name}: ")
+    if ask_pin("BROADCAST_NEW_PIN", "once more: ") != pin:
+        raise UsageMistake("the two PINs differ: nothing was changed")
+    return pin
 
 
 def ask_pin(variable: str, question: str) -> str:
-    """The PIN from the environment, else asked for without showing it."""
-    known = os.environ.get(variable)
-    if known is not None:
-        return known
+    """Asks without showing it. A PIN is never an option: everybody on the machine can read a process's arguments."""
     if not sys.stdin.isatty():
         raise UsageMistake(f"nobody can be asked for a PIN here: set {variable}")
     return getpass.getpass(question)

@@ -30,6 +30,7 @@ _SOURCE = Template("""
 [[source]]
 name = "$name"
 sender_codes = ["$code"]  # 12379 的 14 位发布单位代码
+token = "file:$name.token"  # 对方的程序用它证明自己（broadcast send --source … --token-file …）；不写就只能由值班员发
 # code_system = "nbs"
 """)
 

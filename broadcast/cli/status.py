@@ -15,7 +15,6 @@ from rich.table import Table
 
 from ..delivery import REACHED
 from ..gateway import Gateway, Status
-from ..ledger import alerts as kept
 from ..tiers.regions import Regions, Tier
 from . import saying
 from .figures import Figures, add, figures, of_progress
@@ -63,7 +62,7 @@ def status(
         saying.show(*_pages(gateway, found, regions=regions))
         if words:
             _say_words(gateway, found)
-        _say_end(gateway, found)
+        _say_end(found)
 
 
 def follow(gateway: Gateway, alert: int | str, seconds: float = float("inf")) -> bool:
@@ -98,16 +97,10 @@ def is_done(now: Status) -> bool:
     return now.settled and not now.held and now.state not in _UNDECIDED
 
 
-def waits_for(gateway: Gateway, alert: int | str) -> list[str]:
-    """The operator roles of which one must approve; empty when nothing waits."""
-    with gateway.ledger.read() as tx:
-        return sorted(kept.needed_approvers(tx, kept.find(tx, alert)))
-
-
 def say_where_it_stands(gateway: Gateway, now: Status) -> None:
     """One alert as tables on stdout, with what waits for whom."""
     saying.show(*_pages(gateway, [now], regions=False))
-    _say_end(gateway, [now])
+    _say_end([now])
 
 
 # --- one alert or one event
@@ -119,8 +112,7 @@ def _refuse_without_alert(asked: bool) -> None:
 
 
 def _of_event(gateway: Gateway, alert: str) -> list[Status]:
-    key = gateway.status(alert).event_key
-    return sorted((one for one in gateway.alerts(limit=1000) if one.event_key == key), key=lambda one: one.alert_id)
+    return gateway.event(alert)
 
 
 def _pages(gateway: Gateway, found: Sequence[Status], *, regions: bool) -> Iterator[Table]:
@@ -131,10 +123,10 @@ def _pages(gateway: Gateway, found: Sequence[Status], *, regions: bool) -> Itera
         yield _progress_table(one)
 
 
-def _say_end(gateway: Gateway, found: Sequence[Status]) -> None:
+def _say_end(found: Sequence[Status]) -> None:
     """What waits for whom, and the one line that matters."""
     for one in found:
-        if roles := waits_for(gateway, one.alert_id):
+        if roles := one.waits_for:
             until = f" until {one.approve_by.astimezone():%Y-%m-%d %H:%M:%S}" if one.approve_by else ""
             saying.say(f"alert {one.alert_id} waits for {' or '.join(roles)}{until}: broadcast approve {one.alert_id}")
         if one.to_review:
@@ -169,7 +161,7 @@ def _as_json(gateway: Gateway, found: Sequence[Status], *, words: bool, regions:
     answers = []
     for one in found:
         total = of_progress(one.progress)
-        more: dict[str, Any] = {"waits_for": waits_for(gateway, one.alert_id), "total": _total(total)}
+        more: dict[str, Any] = {"total": _total(total)}
         if words:
             more["words"] = gateway.words(one.alert_id)
         if regions:
@@ -221,18 +213,18 @@ def _region_rows(tree: Regions, counted: Mapping[str, Mapping[str, int]]) -> Ite
 def _list(gateway: Gateway, limit: int, *, as_json: bool) -> None:
     found = gateway.alerts(limit)
     if as_json:
-        saying.as_json([asdict(one) | {"waits_for": waits_for(gateway, one.alert_id)} for one in found])
+        saying.as_json(found)
         return
     if not found:
         saying.say("no alerts yet: broadcast send FILE")
         return
     heads = ("alert", "type", "status", "event", "level", "state", "owed", "reached", "not reached", "waits for", "headline")
-    saying.show(saying.table(heads, [_line(gateway, one) for one in found], numbers=(0, 6, 7, 8)))
+    saying.show(saying.table(heads, [_line(one) for one in found], numbers=(0, 6, 7, 8)))
 
 
-def _line(gateway: Gateway, one: Status) -> tuple[object, ...]:
+def _line(one: Status) -> tuple[object, ...]:
     of = of_progress(one.progress)
-    waits = "/".join(waits_for(gateway, one.alert_id)) or ("review" if one.to_review else "")
+    waits = "/".join(one.waits_for) or ("review" if one.to_review else "")
     return (
         one.alert_id, one.msg_type, one.status, one.event, one.level, one.state, of.owed, of.reached, of.not_reached, waits,
         one.headline,

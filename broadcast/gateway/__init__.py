@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from typing import Any
 
 from ..alert import Alert
 from ..channels import CHANNELS
-from ..errors import NotAllowed
+from ..errors import NotAllowed, NotFound
 from ..ledger import Ledger, alerts, books, operators, people, questions
 from ..ledger.operators import Operator
 from ..ledger.questions import Progress
@@ -41,6 +43,9 @@ __all__ = [
 ]
 
 
+GRANTS = "DUTY_LEADER"  # the operator role that adds operators
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """One alert as it stands."""
@@ -63,6 +68,7 @@ class Status:
     expires: Any
     approve_by: Any
     superseded_by: int | None
+    waits_for: tuple[str, ...]  # operator roles of which one must approve
     held: int  # rules that wait for approval
     owed: int  # rules still to be planned
     settled: bool
@@ -90,7 +96,8 @@ class Gateway:
     def submit(self, alert: Alert, *, source: str | None = None, by: Operator | None = None) -> Sent:
         """Takes a warning in charge; returns when what is owed at once has been committed. Idempotent by (sender, identifier).
 
-        `source` names a configured source (default: found by the alert's sender). Raises LedgerUnavailable, InvalidFiles.
+        `source` names a configured source. Without it: what an operator (`by`) brings is drafted by hand and needs a second
+        person; else the source is found by the alert's sender. Raises LedgerUnavailable, InvalidFiles.
         """
         return submitting.submit(self.house, alert, source=source, by=by)
 
@@ -115,6 +122,18 @@ class Gateway:
     def test(self, channel: str, region: str, by: Operator) -> Sent:
         """A test broadcast to the registered test targets of one channel in one region. Raises NotFound."""
         return submitting.submit(self.house, submitting.test_alert(self.house, channel, region), source=None, by=by, only=channel)
+
+    def authenticate_source(self, name: str, token: str) -> str:
+        """The name of a service that proved itself with its token. Raises NotFound, NotAllowed."""
+        known = {source.name: source for source in self.house.sources}
+        if name not in known:
+            raise NotFound(f"no [[source]] {name!r} in broadcast.toml; there are: {', '.join(sorted(known)) or 'none'}")
+        expected = known[name].token
+        if not expected:
+            raise NotAllowed(f"source {name} has no token in broadcast.toml: it cannot submit by itself; an operator can")
+        if not hmac.compare_digest(token.encode(), expected.encode()):
+            raise NotAllowed(f"that is not the token of source {name}")
+        return name
 
     # ── workers ──
 
@@ -144,6 +163,12 @@ class Gateway:
         """The number of an alert given by number or identifier. Raises NotFound."""
         with self.ledger.read() as tx:
             return int(alerts.find(tx, alert).id)
+
+    def event(self, alert: int | str) -> list[Status]:
+        """All alerts of the event that this one belongs to, in the order in which they came. Raises NotFound."""
+        with self.ledger.read() as tx:
+            ids = questions.of_event(tx, alerts.find(tx, alert).event_key)
+        return [self.status(number) for number in ids]
 
     def progress(self, alert: int | str) -> list[Progress]:
         """By tier, channel and purpose: how many deliveries are in which state. Raises NotFound."""
@@ -179,6 +204,7 @@ class Gateway:
                 expires=questions.moment(row.expires),
                 approve_by=questions.moment(row.approve_by),
                 superseded_by=row.superseded_by,
+                waits_for=tuple(sorted(alerts.needed_approvers(tx, row))),
                 held=left.get("held", 0),
                 owed=left.get("owed", 0),
                 settled=questions.is_settled(tx, row.id),
@@ -257,15 +283,49 @@ class Gateway:
 
     # ── operators ──
 
-    def add_operator(self, name: str, roles: Sequence[str], pin: str, who: str) -> None:
-        """Adds an operator or gives one new roles and a new PIN (hashed with scrypt). Raises NotAllowed."""
+    def operators(self) -> list[dict[str, Any]]:
+        """Who may act here: name, roles, added, disabled."""
+        with self.ledger.read() as tx:
+            return [
+                {
+                    "name": row.name,
+                    "roles": json.loads(row.roles),
+                    "added": questions.moment(row.added),
+                    "disabled": questions.moment(row.disabled),
+                }
+                for row in operators.listed(tx)
+            ]
+
+    def add_operator(self, name: str, roles: Sequence[str], pin: str, by: Operator | None) -> None:
+        """Adds an operator or gives one new roles and a new PIN (hashed with scrypt). Raises NotAllowed.
+
+        Whoever could give themselves the reviewing role would be both persons of 1+1+X: only a DUTY_LEADER adds operators.
+        `by` may be None for the first one, who must be a DUTY_LEADER.
+        """
+        self._check_grant(roles, by)
         unknown = [role for role in roles if role not in self.house.books.roles]
         if unknown:
             raise NotAllowed(
                 f"no role {unknown[0]!r}; roles are in roles.csv, e.g. DUTY_OFFICER, SHIFT_LEAD, DUTY_LEADER, NEWS_CENTRE"
             )
         with self.ledger.write() as tx:
-            operators.add(tx, name, list(roles), pin, self.house.now(), who)
+            operators.add(tx, name, list(roles), pin, self.house.now(), by.name if by else name)
+
+    def disable_operator(self, name: str, by: Operator) -> None:
+        """This operator may do nothing any more; what they did stays. Raises NotAllowed, NotFound."""
+        self._check_grant((), by)
+        with self.ledger.write() as tx:
+            if not operators.disable(tx, name, self.house.now(), by.name):
+                raise NotFound(f"no active operator {name!r}; `broadcast operator list` shows them")
+
+    def _check_grant(self, roles: Sequence[str], by: Operator | None) -> None:
+        if by is None:
+            if any(one["disabled"] is None for one in self.operators()):
+                raise NotAllowed(f"there are operators already: one with {GRANTS} adds others")
+            if GRANTS not in roles:
+                raise NotAllowed(f"the first operator must hold {GRANTS}, because only such a one may add others")
+        elif GRANTS not in by.roles:
+            raise NotAllowed(f"this needs {GRANTS}; {by.name} holds {', '.join(sorted(by.roles)) or 'none'}")
 
     def authenticate(self, name: str, pin: str) -> Operator:
         """Who this is. Raises NotAllowed for a wrong name or PIN (which of the two is not said), and while locked out."""

@@ -11,6 +11,7 @@ from ..ledger import Transaction, books, leases, questions
 from .house import House
 
 LATE = {"alarm": 10_000, "bulk": 120_000, "drill": 120_000}  # milliseconds that a due batch may wait unclaimed
+IMPORTED_BY = {"plans": "plan import", "regions": "regions import"}
 INBOX_LATE = 10_000
 
 
@@ -99,6 +100,6 @@ def _of_the_files(house: House, files: Mapping[str, Callable[[], Mapping[str, st
         if current is None:
             yield Check(kind, "red", "none in force: run `broadcast init`")
         elif current.sha256 != books.digest(on_disk):
-            yield Check(kind, "yellow", f"the files differ from those in force: run `broadcast {kind.rstrip('s')} import`")
+            yield Check(kind, "yellow", f"the files differ from those in force: run `broadcast {IMPORTED_BY[kind]}`")
         else:
             yield Check(kind, "green", "in force as they lie on the disk")

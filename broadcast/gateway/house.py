@@ -36,6 +36,7 @@ class Source:
     sender_codes: frozenset[str] = frozenset()  # 12379's 14 digits
     senders: frozenset[str] = frozenset()  # CAP's sender
     code_system: CodeSystem | None = None  # None: not established, both are read
+    token: str = field(default="", repr=False)  # what a service proves itself with; "": it cannot submit by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +142,17 @@ class House:
         return int(self.clock().timestamp() * 1000)
 
     def source_of(self, alert: Alert, named: str | None = None) -> Source:
-        """The configured source of an alert: the one named, else by its sender; an unknown one is free to do nothing."""
-        for source in self.sources:
-            if named is not None:
-                if source.name == named:
-                    return source
-            elif alert.sender_code in source.sender_codes or alert.sender in source.senders:
-                return source
-        return Source(named or "unknown")
+        """The configured source of an alert: the one named, else by its sender. A stranger's warning is free to do nothing.
+
+        Codes are read as the sender writes them, whoever brings the warning.
+        """
+        by_name = {source.name: source for source in self.sources}
+        if named in by_name:
+            return by_name[named]
+        known = [one for one in self.sources if alert.sender_code in one.sender_codes or alert.sender in one.senders]
+        if named is None:
+            return known[0] if known else Source("unknown")
+        return Source(named, code_system=known[0].code_system if known else None)
 
 
 def far_ends(peers: Sequence[Peer], threads: int = 0) -> dict[str, FarEnd]:

@@ -19,6 +19,7 @@ from . import releasing
 from .deciding import Draft, decide, word_rows
 from .house import House
 
+BY_HAND = "by hand"  # the source of what an operator drafts; no release table names it
 RAW_CAP = 5 * 1024 * 1024  # what is kept of a refused file; its hash is of the whole
 
 
@@ -47,6 +48,8 @@ def read(house: House, raw: bytes, source: str = "") -> Alert:
 
 def submit(house: House, alert: Alert, *, source: str | None, by: Operator | None, only: str | None = None) -> Sent:
     """Records an alert and rings for what is owed at once. The same alert twice is one alert."""
+    if source is None and by is not None:
+        source = BY_HAND  # whatever sender the file names: a person made it, so a second one looks at it
     draft = decide(house, alert, house.source_of(alert, source), only=only)
     who = by.name if by else f"source:{draft.source.name}"
     now = house.now()

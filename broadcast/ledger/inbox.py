@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from ..delivery import Receipt, State
-from .seal import Seal
 from . import settling
+from .seal import Seal
 from .settling import Said, Settlement, match
 from .tables import address, delivery, inbox, receipt, report
 
@@ -99,7 +99,7 @@ def unmatched_that_match_now(tx: sa.Connection, limit: int = 500) -> tuple[list[
         )
         .correlate(report)
     )
-    from_doubt = settling.doubts(report.c.address, report.c.peer, report.c.submitted).correlate(report)
+    from_doubt = settling.doubts(report.c.address, report.c.peer, report.c.ref, report.c.submitted).correlate(report)
     rows = tx.execute(
         sa.select(report).where(sa.or_(known.exists(), from_doubt.exists())).order_by(report.c.id).limit(limit)
     ).all()

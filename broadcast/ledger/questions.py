@@ -161,6 +161,11 @@ def alerts(tx: sa.Connection, limit: int = 50) -> list[Row]:
     return list(tx.execute(sa.select(alert).order_by(alert.c.id.desc()).limit(limit)))
 
 
+def of_event(tx: sa.Connection, event_key: str) -> list[int]:
+    """The alerts of an event, oldest first."""
+    return list(tx.execute(sa.select(alert.c.id).where(alert.c.event_key == event_key).order_by(alert.c.id)).scalars())
+
+
 def waiting(tx: sa.Connection) -> list[Row]:
     """Open duties to approve, the oldest first."""
     return list(

@@ -67,19 +67,18 @@ def match(tx: sa.Connection, said: Sequence[Said]) -> tuple[list[Settlement], li
         runs = _calls(tx, peer, ref) if ref else []
         known = _deliveries(tx, runs, [one.address for one in group])
         for one in group:
-            if one.address not in known and ref and not runs:
+            if one.address not in known and ref:
                 # An unknown reference may be a call that was never answered to us: recognised by number and time.
-                known.update({one.address: adopted for adopted in _in_doubt(tx, one, moved)})
+                known |= _in_doubt(tx, one, moved, {other.batch_id for other in known.values()})
             stands = known.get(one.address)
             if stands is None:
                 unmatched.append(one)
                 continue
-            delivery_key = (stands.batch_id, stands.seq)
-            stands = moved.get(delivery_key, stands)
-            if may_follow(stands.state, one.receipt.state):
+            which, state = (stands.batch_id, stands.seq), one.receipt.state
+            stands = moved.get(which, stands)
+            if may_follow(stands.state, state):
                 found.append(Settlement(stands, one.receipt, peer))
-                state = one.receipt.state
-                moved[delivery_key] = replace(stands, own=str(state), state=state, step=stands.step + 1)
+                moved[which] = replace(stands, own=str(state), state=state, step=stands.step + 1)
     return found, unmatched
 
 
@@ -94,39 +93,51 @@ def _deliveries(
     tx: sa.Connection, runs: Sequence[sa.Row[int, int, int, int, int]], addresses: Sequence[bytes]
 ) -> dict[bytes, Known]:
     found: dict[bytes, Known] = {}
-    for run in runs:
+    for batch_id in {run.batch_id for run in runs}:
         rows = tx.execute(
             sa.select(delivery.c.seq, address.c.sealed, delivery.c.state, batch.c.state.label("of_batch"))
             .join(batch, batch.c.id == delivery.c.batch_id)
             .join(address, address.c.id == delivery.c.address_id)
-            .where(
-                delivery.c.batch_id == run.batch_id,
-                delivery.c.seq.between(run.first_seq, run.last_seq),
-                address.c.sealed.in_(addresses),
-            )
+            .where(delivery.c.batch_id == batch_id, address.c.sealed.in_(addresses))
         )
         for row in rows:
-            state = State(row.state or row.of_batch)
-            found[bytes(row.sealed)] = Known(run.batch_id, row.seq, row.state, state, run.fence, run.attempt)
+            for run in runs:
+                if run.batch_id == batch_id and run.first_seq <= row.seq <= run.last_seq:
+                    state = State(row.state or row.of_batch)
+                    found[bytes(row.sealed)] = Known(batch_id, row.seq, row.state, state, run.fence, run.attempt)
     return found
 
 
-def _in_doubt(tx: sa.Connection, one: Said, moved: Mapping[tuple[int, int], Known]) -> list[Known]:
-    """The delivery in doubt that a report speaks of, or none: the newest that it fits and that no other report of this look took."""
-    statement = doubts(sa.literal(one.address, sa.LargeBinary), sa.literal(one.peer), sa.literal(one.submitted, sa.BigInteger))
+def _in_doubt(tx: sa.Connection, one: Said, moved: Mapping[tuple[int, int], Known], batches: set[int]) -> dict[bytes, Known]:
+    """The delivery in doubt that a report speaks of, if any: the newest that it fits and no other report of this look took.
+
+    `batches`: what the same reference was found in already; it is one call, so it is in no other.
+    """
+    statement = doubts(
+        sa.literal(one.address, sa.LargeBinary),
+        sa.literal(one.peer),
+        sa.literal(one.receipt.ref),
+        sa.literal(one.submitted, sa.BigInteger),
+    )
     for row in tx.execute(statement.order_by(batch.c.id.desc())):
-        if (row.id, row.seq) not in moved:
-            return [Known(row.id, row.seq, str(State.IN_DOUBT), State.IN_DOUBT, row.fence, row.attempt)]
-    return []
+        if (row.id, row.seq) not in moved and row.id in (batches or {row.id}):
+            return {one.address: Known(row.id, row.seq, str(State.IN_DOUBT), State.IN_DOUBT, row.fence, row.attempt)}
+    return {}
 
 
 def doubts(
-    sealed: sa.ColumnElement[bytes], peer: sa.ColumnElement[str], submitted: sa.ColumnElement[int]
+    sealed: sa.ColumnElement[bytes], peer: sa.ColumnElement[str], ref: sa.ColumnElement[str], submitted: sa.ColumnElement[int]
 ) -> sa.Select[int, int, int, int]:
-    """The deliveries in doubt that a report under an unknown reference can speak of, by its number, its peer and its time.
+    """The deliveries in doubt that a report can speak of though no answer to us bore its reference: by number, peer and time.
 
     None while a call to that number is under way: reports can overtake our commit, and this one may be of that call.
     """
+    elsewhere = (
+        sa.select(receipt.c.id)
+        .where(receipt.c.peer == peer, receipt.c.ref == ref, receipt.c.ref != "", receipt.c.origin == "answer")
+        .where(receipt.c.batch_id != batch.c.id)
+        .correlate_except(receipt)
+    )
     # `started` is of the last attempt, the doubt may be of an earlier one: but not from before there was an alert.
     began = sa.case((batch.c.attempt > 1, alert.c.received), else_=batch.c.started)
     other, its = delivery.alias("other"), batch.alias("its")
@@ -141,6 +152,7 @@ def doubts(
             other.c.state.is_(None),
             other.c.seq <= its.c.progress,
         )
+        .correlate_except(other, its)
     )
     return (
         sa.select(batch.c.id, delivery.c.seq, batch.c.fence, batch.c.attempt)
@@ -148,10 +160,12 @@ def doubts(
         .join(alert, alert.c.id == batch.c.alert_id)
         .join(address, address.c.id == delivery.c.address_id)
         .where(
+            ref != "",
             address.c.sealed == sealed,
             delivery.c.state == State.IN_DOUBT,
             batch.c.peer == peer,
             sa.or_(submitted.is_(None), began <= submitted + CLOCK_SKEW),
+            ~elsewhere.exists(),
             ~under_way.exists(),
         )
     )
@@ -168,7 +182,8 @@ def settle(tx: sa.Connection, found: Sequence[Settlement], now: int) -> None:
             "batch_id": first.known.batch_id,
             "fence": first.known.fence,
             "attempt": first.known.attempt,
-            "origin": "report",
+            # The first that we hear of a call stands for the answer that never came: the next finds it by its reference.
+            "origin": "answer" if first.known.state is State.IN_DOUBT else "report",
             "peer": first.peer,
             "recorded": now,
         }

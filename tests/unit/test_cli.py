@@ -72,8 +72,13 @@ class Desk:
     def warning(self, name: str) -> str:
         return str(self.home / "warnings" / name)
 
+    @property
+    def service(self) -> tuple[str, ...]:
+        """How the met office's own program proves itself."""
+        return "--source", "deqing-met", "--token-file", str(self.home / "deqing-met.token")
+
     def send(self, name: str = YELLOW, *more: str) -> Answer:
-        return self("send", self.warning(name), "--source", "deqing-met", "--restamp", *more)
+        return self("send", self.warning(name), *self.service, "--restamp", *more)
 
 
 @pytest.fixture(scope="session")
@@ -273,7 +278,7 @@ def test_a_wait_that_runs_out_answers_no(desk):
 
 
 def test_old_weather_is_only_recorded_and_that_is_a_no(desk):
-    answer = desk("send", desk.warning(YELLOW), "--source", "deqing-met")
+    answer = desk("send", desk.warning(YELLOW), *desk.service)
     assert answer.code == 1
     assert "alert 1 is recorded: expired" in answer.out
 
@@ -306,7 +311,7 @@ def test_a_wrong_pin_is_refused_and_not_shown(desk):
 
 
 def test_a_mistyped_source_is_told_with_those_that_there_are(desk):
-    answer = desk("send", desk.warning(YELLOW), "--source", "deqing-mte")
+    answer = desk("send", desk.warning(YELLOW), "--source", "deqing-mte", "--token-file", str(desk.home / "deqing-met.token"))
     assert answer.code == 1
     assert "deqing-met" in answer.err
 
@@ -314,14 +319,14 @@ def test_a_mistyped_source_is_told_with_those_that_there_are(desk):
 def test_a_broken_warning_is_refused_in_one_line_and_kept(desk, tmp_path):
     broken = tmp_path / "broken.xml"
     broken.write_bytes(b"<alert><identifier>")
-    answer = desk("send", str(broken), "--source", "deqing-met")
+    answer = desk("send", str(broken), *desk.service)
     assert answer.code == 3
     assert answer.err.startswith("error: ")
     assert answer.err.count("\n") == 1
 
 
 def test_a_missing_file_is_usage(desk):
-    assert desk("send", str(desk.home / "nothing.xml"), "--source", "deqing-met").code == 2
+    assert desk("send", str(desk.home / "nothing.xml"), *desk.service).code == 2
 
 
 def test_a_cancel_waits_for_a_second_person(desk):
@@ -674,3 +679,33 @@ def test_a_demo_that_is_broken_off_ends_everything(tmp_path, number):
     assert child.returncode == 130
     assert not Path(home).exists()
     until(lambda: not running_for(home), 5)
+
+
+# --- who may send by themselves
+
+
+def test_a_service_proves_itself_with_its_token_and_a_person_needs_a_second_one(desk):
+    assert desk("send", desk.warning(YELLOW), "--source", "deqing-met").code == 2
+    stranger = desk.home / "stranger.token"
+    stranger.write_text("guessed", encoding="utf-8")
+    refused = desk("send", desk.warning(YELLOW), "--source", "deqing-met", "--token-file", str(stranger))
+    assert refused.code == 3
+    assert "not the token" in refused.err and "guessed" not in refused.err
+
+    desk.sits("测试值班员")  # the file names the met office; a person brings it, so a second person looks at it
+    answer = desk("send", desk.warning(YELLOW), "--restamp", "--json")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["state"] == "waiting"
+
+
+def test_only_a_duty_leader_adds_and_disables_operators(desk):
+    desk.monkeypatch.setenv("BROADCAST_NEW_PIN", "112233")
+    desk.sits("测试值班员")
+    assert desk("operator", "add", "测试新人", "--role", "SHIFT_LEAD").code == 3
+    desk.sits("测试值班领导")
+    assert desk("operator", "add", "测试新人", "--role", "SHIFT_LEAD").code == 0
+    assert desk("operator", "disable", "测试新人").code == 0
+    assert desk("operator", "disable", "测试新人").code == 1
+    desk.pins["测试新人"] = "112233"
+    desk.sits("测试新人")
+    assert desk("cancel", "1", "--reason", "x").code == 3

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 import sqlalchemy as sa
@@ -84,11 +85,11 @@ class Post:
     def told(self, batch_id: int) -> list[tuple[int, int, str, str]]:
         """The runs of receipts that reports left: first and last seq, state, code."""
         r = t.receipt.c
+        statement = sa.select(r.first_seq, r.last_seq, r.state, r.code).where(
+            r.batch_id == batch_id, r.state.in_(("delivered", "failed"))
+        )
         with self.ledger.read() as tx:
-            rows = tx.execute(
-                sa.select(r.first_seq, r.last_seq, r.state, r.code).where(r.batch_id == batch_id, r.origin == "report").order_by(r.id)
-            )
-            return [tuple(row) for row in rows]
+            return [tuple(row) for row in tx.execute(statement.order_by(r.id))]
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_whatever_the_order_and_the_grouping_each_delivery_ends_where_its_report
         expected[seq - 1] = follow(expected[seq - 1], STATUSES[status])
 
     edges = [0, *sorted(cuts), len(said)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         post.is_read(*(a_report(number(seq), ref, status) for seq, status in said[start:end]))
 
     assert post.states(batch_id) == expected
@@ -326,6 +327,42 @@ def test_two_reports_of_one_number_that_come_at_once_settle_two_doubts(post):
     assert [post.states(one)[0] for one in batches] == ["delivered", "delivered"] and post.waiting() == 0
 
 
+def test_a_report_that_comes_again_does_not_settle_a_second_doubt_of_its_number(post):
+    batches = [post.a_batch_in_doubt() for _ in range(2)]
+    same = a_report(number(1), "g9", submitted=post.clock())
+
+    post.is_read(same)
+    post.is_read(same)
+
+    assert sorted(post.states(one)[0] for one in batches) == ["delivered", "in_doubt"] and post.waiting() == 0
+
+
+def test_what_came_out_of_doubt_as_failed_is_delivered_when_a_later_report_says_so(post):
+    batch_id = post.a_batch_in_doubt()
+
+    post.is_read(a_report(number(1), "g9", "UNDELIV", submitted=post.clock()))
+    assert post.states(batch_id)[0] == "failed"
+    post.is_read(a_report(number(1), "g9", submitted=post.clock()))
+
+    assert post.states(batch_id)[0] == "delivered" and post.waiting() == 0
+
+
+@pytest.mark.parametrize("looks", ["in one look", "in two looks"])
+def test_the_numbers_of_one_reference_are_found_in_one_batch(post, looks):
+    """One reference is one call; a later doubt within the clocks' tolerance is not a part of it."""
+    submitted = post.clock()
+    first = post.a_batch_in_doubt(size=2)
+    bodies = [a_report(number(n), "g9", submitted=submitted) for n in (1, 2)]
+    if looks == "in two looks":
+        post.is_read(bodies.pop(0))
+    post.clock.forward(minutes=1)
+    second = post.a_batch_in_doubt(size=2)
+
+    post.is_read(*bodies)
+
+    assert sorted([post.states(first), post.states(second)]) == [["delivered"] * 2, ["in_doubt"] * 2]
+
+
 def test_while_a_call_to_the_number_is_under_way_a_report_waits_to_see_whose_it_is(post):
     """Reports can overtake our commit: an older doubt must not take what belongs to the call of this moment."""
     doubtful = post.a_batch_in_doubt()
@@ -350,7 +387,9 @@ def test_a_doubt_is_settled_also_when_the_rest_of_its_batch_was_started_again_mu
     post.clock.forward(minutes=30)
     accepted(post.ledger, post.claim(batch_id), "g2", post.now())
 
-    post.is_read(a_report(number(1), "g1", submitted=submitted), a_report(number(2), "g0", submitted=submitted - timedelta(hours=1)))
+    post.is_read(
+        a_report(number(1), "g1", submitted=submitted), a_report(number(2), "g0", submitted=submitted - timedelta(hours=1))
+    )
 
     assert post.states(batch_id) == ["delivered", "in_doubt", "accepted", "accepted"]
 
@@ -396,7 +435,9 @@ def test_a_delivery_that_changes_between_look_and_write_leaves_the_callback_kept
     assert issubclass(settling.Moved, LedgerUnavailable)  # whoever runs the inbox again and again takes it as "try again"
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"not JSON", b"[" * 100_000, b"1" * 5000, b'{"mobile": "15400000001"}', b"[1]", b"null"])
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\xfe", b"not JSON", b"[" * 100_000, b"1" * 5000, b'{"mobile": "15400000001"}', b"[1]", b"null"]
+)
 def test_a_callback_that_means_nothing_is_marked_with_the_reason_and_the_others_are_read(post, body):
     batch_id = post.a_sent_batch("g1")
 
@@ -459,7 +500,9 @@ def test_a_long_inbox_is_read_oldest_first_in_parts(post):
 
 def test_no_number_stands_in_clear_in_what_reports_leave_behind(post):
     post.a_sent_batch("g1")
-    post.is_read(a_report(number(1), "g1", code="15400000001"), a_report(number(1), "g2", code="to 15400000001"), b"15400000001 ?")
+    post.is_read(
+        a_report(number(1), "g1", code="15400000001"), a_report(number(1), "g2", code="to 15400000001"), b"15400000001 ?"
+    )
 
     with post.ledger.read() as tx:
         rows = [tuple(row) for table in (t.inbox, t.report, t.receipt) for row in tx.execute(sa.select(table))]
@@ -477,5 +520,7 @@ def test_the_time_of_a_report_is_the_far_ends_and_beijings(post):
     post.is_read(json.dumps(body).encode())
 
     with post.ledger.read() as tx:
-        at = tx.execute(sa.select(t.receipt.c.at).where(t.receipt.c.batch_id == batch_id, t.receipt.c.origin == "report")).scalar_one()
+        at = tx.execute(
+            sa.select(t.receipt.c.at).where(t.receipt.c.batch_id == batch_id, t.receipt.c.origin == "report")
+        ).scalar_one()
     assert at == datetime.fromisoformat("2023-07-05T05:03:01+08:00").timestamp() * 1000

@@ -191,7 +191,7 @@ def test_a_bare_cancel_without_any_info_stands_down_in_the_events_own_words(stor
 
 def test_a_cancel_waits_for_what_a_worker_still_holds_and_then_tells_that_too(story):
     first = story.gateway.submit(story.gateway.read(warning(story, identifier="c1")))
-    lane, number = story.rung.pop(0)
+    _lane, number = story.rung.pop(0)
     with story.gateway.ledger.write() as tx:
         found = sending.owed(tx, number, story.gateway.house.now())
         held = sending.claim(
