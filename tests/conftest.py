@@ -20,6 +20,8 @@ from broadcast.tiers import roster as rosters
 from broadcast.tiers import synthetic
 from broadcast.tiers.regions import Regions
 
+from .databases import new_database
+
 DEQING = EXAMPLES / "deqing"
 WARNINGS = DEQING / "warnings"
 SENT = datetime(2023, 7, 5, 5, 0, tzinfo=UTC) - timedelta(hours=8)  # of the yellow rainstorm
@@ -49,21 +51,11 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A new, empty database; every story that uses it runs on both."""
-    return _sqlite(tmp_path) if request.param == "sqlite" else _postgresql(request.getfixturevalue("postgres"), tmp_path)
+    return _sqlite(tmp_path) if request.param == "sqlite" else new_database(request.getfixturevalue("postgres"), tmp_path)
 
 
 def _sqlite(folder: Path) -> str:
     return f"sqlite:///{folder / 'ledger.db'}"
-
-
-def _postgresql(server: str, folder: Path) -> str:
-    name = f"t{abs(hash(str(folder))):x}"
-    url = sa.make_url(server).set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
-    engine.dispose()
-    return url.set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")

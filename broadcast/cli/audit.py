@@ -67,7 +67,7 @@ def health(
 
     \b
     broadcast health
-    broadcast health --wait 30 && broadcast send warning.xml --source deqing-met
+    broadcast health --wait 30 && broadcast send warning.xml --operator 测试值班员
     """
     until = time.monotonic() + wait
     with opened(ctx) as (settings, gateway):

@@ -130,14 +130,8 @@ def _make_example(site: Site, example: str, size: Size, seed: int, port: int) ->
         saying.say(f"operator {name}  {role}  PIN {pin}")
     if pins:
         saying.say(f"the PINs are not shown again; they are in {site.home / 'operators.txt'}")
-    _say_next(
-        site,
-        (
-            "simulate",
-            "up",
-            f"send {site.home / 'warnings' / '1-rainstorm-yellow.xml'} --source deqing-met --token-file {site.home / 'deqing-met.token'} --restamp",
-        ),
-    )
+    warning, token = site.home / "warnings" / "1-rainstorm-yellow.xml", site.home / "deqing-met.token"
+    _say_next(site, ("simulate", "up", f"send {warning} --source deqing-met --token-file {token} --restamp"))
 
 
 def _examples() -> list[str]:

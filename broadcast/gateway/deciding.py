@@ -17,7 +17,7 @@ from ..tiers.regions import Regions
 from ..wording import Words
 from .house import House, Source
 
-PLACE_CHANNELS = ("speaker", "feed")  # their targets are places, not people
+AUDIENCES = {"sms": ("post", "resident"), "speaker": ("place",), "feed": ("place",)}  # all others: posts
 RELEASE_CHANNELS = ("voice", "sms", "zwdd")  # the means at hand to reach who must approve
 
 
@@ -169,11 +169,12 @@ def _wanted(house: House, alert: Alert, owed: Owed, rules: Sequence[Mapping[str,
 
 
 def _of_the_event(house: House, alert: Alert) -> Iterator[tuple[str, str, str]]:
-    """Words for those whom the event reached before, by any channel that there is."""
+    """Words for those whom the event reached before, by any channel that there is. By voice nobody is told that it is over."""
     for channel, far_end in house.far_ends.items():
-        for audience in ("place",) if channel in PLACE_CHANNELS else ("post", "resident"):
-            if channel != "voice":  # stand-downs never use voice (channels.md)
-                yield channel, audience, str(Purpose.STAND_DOWN)
+        if channel == "voice":
+            continue
+        for audience in AUDIENCES.get(channel, ("post",)):
+            yield channel, audience, str(Purpose.STAND_DOWN)
             if channel == "speaker" and far_end.capabilities.can_stop:
                 yield channel, audience, str(Purpose.STOP)
             if not alert.is_stand_down:

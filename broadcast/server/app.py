@@ -37,12 +37,15 @@ def make_app(gateway: Gateway, callbacks: Mapping[str, str], allow: Sequence[str
         known = hmac.compare_digest(secret.encode(), expected.encode()) and bool(expected)
         if not known or not _allowed(request, networks):
             return Response(status_code=404)  # nothing tells a stranger which part was wrong
-        body = await _body(request)
+        try:
+            body = await _body(request)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
         if body is None:
             return Response("too large", status_code=413)
         return await _kept(letterbox, far_ends.get(peer), peer, request, body)
 
-    async def health(_request: Request) -> Response:
+    def health(_request: Request) -> Response:  # not async: it waits for Redis and the ledger, callbacks must not wait with it
         found = gateway.health()
         checks = [{"name": c.name, "colour": c.colour, "text": c.text} for c in found.checks]
         return JSONResponse({"ok": found.ok, "checks": checks}, status_code=200 if found.ok else 503)
@@ -57,6 +60,8 @@ def _allowed(request: Request, networks: Sequence[ipaddress.IPv4Network | ipaddr
         address = ipaddress.ip_address(request.client.host if request.client else "")
     except ValueError:
         return False
+    # A socket that serves both families names IPv4 callers ::ffff:10.0.0.1.
+    address = getattr(address, "ipv4_mapped", None) or address
     return any(address in network for network in networks)
 
 
@@ -80,8 +85,6 @@ async def _kept(letterbox: Letterbox, far_end: FarEnd | None, peer: str, request
     except BroadcastError as error:
         log.error("a callback of %s could not be kept: %s", peer, error)
         return Response("come again", status_code=503)
-    except ClientDisconnect:
-        return Response(status_code=400)
     if far_end is None:
         return Response(status_code=200)
     status, content_type, answer = far_end.channel.answer(Callback(path, headers, body))

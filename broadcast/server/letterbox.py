@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
-from ..errors import BroadcastError
+from ..errors import BroadcastError, LedgerUnavailable
+from ..gateway.house import where
 from ..gateway.receiving import Letter
+
+log = logging.getLogger("broadcast")
 
 GROUP_SECONDS = 0.02  # how long the first of a group waits for others; 50 ms is the promise
 GROUP_SIZE = 500
@@ -37,6 +41,9 @@ class Letterbox:
                 await asyncio.to_thread(self._keep, [letter for letter, _ in group])
             except BroadcastError as error:
                 failure = error
+            except Exception as error:  # noqa: BLE001  an error of ours: this group is told, and the next one gets its chance
+                log.error("%s callbacks could not be kept: %s", len(group), where(error))
+                failure = LedgerUnavailable(f"an error of ours: {type(error).__name__}")
             for _, future in group:
                 if not future.done():  # a caller that hung up has cancelled it
                     future.set_result(None) if failure is None else future.set_exception(failure)

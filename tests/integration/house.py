@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -113,6 +113,11 @@ class Running:
             worker.kill()
         return len(workers)
 
+    def embedded_valkey(self) -> list[psutil.Process]:
+        """The processes of the embedded Valkey."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child for child in children if "valkey-server" in child.name()]
+
     def flush_redis(self) -> None:
         queue.connect(settings.load(self.home).redis_url).flushall()
 
@@ -143,12 +148,13 @@ def warning(number: int, *, level: str = "Severe", regions: tuple[str, ...] = RE
     ).encode()  # fmt: skip
 
 
-def make_home(home: Path, simulator: Simulator, port: int, secret: str, roster: Path, *, per_call: int = 20) -> Gateway:
+def make_home(home: Path, simulator: Simulator, port: int, secret: str, roster: Path, *, per_call: int = 20, database_url: str = "") -> Gateway:
     home.mkdir(exist_ok=True)
     others = "".join(OTHER.format(channel=c, file=home / f"{c}.jsonl") for c in ("speaker", "voice", "zwdd", "grid", "feed"))
     (home / "broadcast.toml").write_text(TOML.format(mas=simulator.url, others=others, port=port, secret=secret, per_call=per_call), encoding="utf8")
     Seal.make(home / "seal.key")
-    gateway = settings.open_gateway(settings.load(home))
+    loaded = settings.load(home)
+    gateway = settings.open_gateway(replace(loaded, database_url=database_url) if database_url else loaded)
     gateway.ledger.migrate()
     regions = {p.name: p.read_text(encoding="utf8") for p in (DEQING / "regions").iterdir() if p.suffix in (".csv", ".geojson")}
     gateway.import_regions(regions, (DEQING / "roles.csv").read_text(encoding="utf8"), "测试")
@@ -157,9 +163,11 @@ def make_home(home: Path, simulator: Simulator, port: int, secret: str, roster: 
     return gateway
 
 
-def start_up(home: Path) -> subprocess.Popen[bytes]:
+def start_up(home: Path, database_url: str = "") -> subprocess.Popen[bytes]:
     code = "import sys; from broadcast import settings, supervisor; sys.exit(supervisor.up(settings.load()))"
     environment = {**os.environ, "BROADCAST_HOME": str(home)}
+    if database_url:
+        environment["BROADCAST_DATABASE_URL"] = database_url
     with (home / "up.log").open("ab") as log:
         return subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log, start_new_session=True)
 

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from broadcast import queue, settings
 from broadcast.simulator import Faults
 
 from .house import Running, warning
@@ -76,3 +77,52 @@ def _holds(running: Running, alert_id: int, since: int) -> None:
     told = sms_of(running, since)
     assert len(told) == len(rows)  # everybody was told
     assert not [number for number, times in told.items() if times > 1]  # and the reports settled every doubt before it was resent
+
+
+def test_no_number_and_no_secret_is_in_a_log_a_queue_message_or_readable_in_the_ledger(running):
+    """Everything that the gateway leaves behind is searched for the numbers that it told."""
+    since = len(running.simulator.received)
+    running.simulator.faults = Faults(http_status=500, times=2)
+    sent = running.gateway.submit(running.gateway.read(warning(300)))
+    seen_in_redis = _redis_values(running)
+    assert running.gateway.wait(sent.alert_id, 60)
+    numbers = {mobile.encode() for mobile in sms_of(running, since)}
+    assert len(numbers) > 300
+
+    left = {"redis": seen_in_redis + _redis_values(running)}
+    left |= {path.name: path.read_bytes() for path in running.home.rglob("*") if path.is_file() and path.suffix in (".log", ".db", ".db-wal")}
+    for name, body in left.items():
+        found = [number for number in numbers if number in body]
+        assert not found, f"{len(found)} numbers in {name}"
+        if name != "broadcast.toml":
+            assert b"simulated-secret" not in body and running.secret.encode() not in body, name
+
+
+def _redis_values(running: Running) -> bytes:
+    client = queue.connect(settings.load(running.home).redis_url)
+    found = [client.dump(key) or b"" for key in client.scan_iter("*")]
+    return b"".join([*client.scan_iter("*"), *found])
+
+
+def test_a_warning_walks_its_whole_way_on_postgresql_and_survives_a_killed_worker(running_on_postgresql):
+    running = running_on_postgresql
+    test_a_warning_walks_its_whole_way(running)
+    for seed in (11, 12):
+        test_a_killed_worker_loses_nothing_and_doubles_nothing_that_was_answered(running, seed)
+
+
+def test_without_redis_a_warning_is_committed_and_goes_out_when_it_is_back(running_on_postgresql):
+    running = running_on_postgresql
+    since = len(running.simulator.received)
+    guard = running.embedded_valkey()
+    for process in guard:
+        process.suspend()
+    try:
+        began = time.monotonic()
+        sent = running.gateway.submit(running.gateway.read(warning(401)))
+        assert not sent.rung and time.monotonic() - began < 5
+        assert running.gateway.status(sent.alert_id).state == "active"
+    finally:
+        for process in guard:
+            process.resume()
+    _holds(running, sent.alert_id, since)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-YELLOW, ORANGE, CANCEL = "1-rainstorm-yellow.xml", "2-rainstorm-orange.xml", "3-rainstorm-cancel.xml"
+import pytest
+import sqlalchemy as sa
+
+from broadcast.errors import LedgerUnavailable
+from broadcast.ledger import engine
+
+from .stories import CANCEL, ORANGE, YELLOW
+
 
 
 def test_a_yellow_rainstorm_reaches_the_posts_of_the_county(story):
@@ -59,3 +66,35 @@ def test_the_same_alert_twice_is_one_alert(story):
     again = story.submit(YELLOW)
 
     assert first.is_new and not again.is_new and again.alert_id == first.alert_id
+
+
+def test_a_full_disk_is_said_in_words_and_leaves_nothing_half_written(sqlite_story):
+    story = sqlite_story
+    database = story.gateway.ledger.database
+
+    def limit(connection) -> None:  # SQLite itself says that the disk is full, as it would
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+
+    with database.read() as tx:
+        pages = tx.exec_driver_sql("PRAGMA page_count").scalar_one()
+    sa.event.listen(database.engine, "begin", limit)
+    with pytest.raises(LedgerUnavailable, match="disk of the ledger is full: make room"):
+        story.submit(YELLOW)
+    sa.event.remove(database.engine, "begin", limit)
+
+    assert story.gateway.alerts() == [] and not story.rung
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages * 1000}")
+        connection.commit()
+    database.engine.dispose()
+    assert story.submit(YELLOW).is_new  # the same warning again, when there is room
+
+
+def test_a_locked_database_is_said_in_words(sqlite_story, monkeypatch):
+    story = sqlite_story
+    monkeypatch.setattr(engine, "BUSY_WAIT", 0.3)
+    alert = story.read(YELLOW)
+    with story.gateway.ledger.write() as _holding, pytest.raises(LedgerUnavailable, match="another process holds the ledger's write lock"):
+        story.gateway.submit(alert)
+
+    assert story.submit(YELLOW).is_new

@@ -82,7 +82,8 @@ class Valkey:
             b"zset": lambda key: client.zrange(key, 0, -1),
             b"string": client.get,
         }
-        return {key.decode(): read[client.type(key)](key) for key in client.keys("*")}
+        kinds = {key: client.type(key) for key in client.keys("*")}  # "none": gone since we asked for the keys
+        return {key.decode(): read[kind](key) for key, kind in kinds.items() if kind != b"none"}
 
     def messages(self, lane: str) -> list[dict]:
         """A lane's messages, the first to be fetched first."""
