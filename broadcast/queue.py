@@ -17,7 +17,7 @@ from dramatiq.brokers.redis import RedisBroker
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .errors import BroadcastError
+from .errors import BroadcastError, InvalidFiles, Problem
 
 log = logging.getLogger("broadcast")
 
@@ -32,9 +32,13 @@ _MAINTENANCE = {"maintenance_chance": 1_000_000, "heartbeat_timeout": 5_000}
 
 def connect(url: str, seconds: float = RING_SECONDS) -> redis.Redis:
     """A client that fails at once instead of trying again: what could not be rung is rung by the sweep."""
-    return redis.Redis.from_url(
-        url, socket_connect_timeout=seconds, socket_timeout=seconds, retry=Retry(NoBackoff(), 0), health_check_interval=0
-    )
+    try:
+        return redis.Redis.from_url(
+            url, socket_connect_timeout=seconds, socket_timeout=seconds, retry=Retry(NoBackoff(), 0), health_check_interval=0
+        )
+    except ValueError:
+        text = "BROADCAST_REDIS_URL is not a Redis URL: use redis://HOST:6379/0, rediss://… or unix:///SOCKET"
+        raise InvalidFiles([Problem("environment", 0, "error", text)]) from None
 
 
 def make_broker(client: redis.Redis) -> RedisBroker:

@@ -141,7 +141,7 @@ def approve(
     with opened(ctx) as (_, gateway):
         by = prove(gateway, operator)
         sent = gateway.approve(alert, by, alone=alone, regions=region or (), level=str(level or ""))
-        _answer(gateway, sent, 0, as_json=json)
+        _answer(gateway, sent, 0, as_json=json, asked=True)
 
 
 def review(ctx: typer.Context, alert: AlertArgument, operator: OperatorOption = "") -> None:
@@ -235,10 +235,10 @@ def _restamped(settings: Settings, alert: Alert) -> Alert:
 # --- what comes out
 
 
-def _answer(gateway: Gateway, sent: Sent, wait: float, *, as_json: bool) -> None:
+def _answer(gateway: Gateway, sent: Sent, wait: float, *, as_json: bool, asked: bool = False) -> None:
     """Says what became of a submission, shows it going out if asked, and ends with 1 where the answer is no."""
     if not as_json:
-        _say_sent(gateway, sent)
+        _say_sent(gateway, sent, asked=asked)
     if not sent.rung:
         saying.note("committed, but no worker could be rung: is `broadcast up` running? The sweep rings as soon as it runs.")
     in_time = follow(gateway, sent.alert_id, wait) if wait else True
@@ -254,8 +254,8 @@ def _answer(gateway: Gateway, sent: Sent, wait: float, *, as_json: bool) -> None
         raise typer.Exit(1)
 
 
-def _say_sent(gateway: Gateway, sent: Sent) -> None:
-    again = "" if sent.is_new else " (it was here already)"
+def _say_sent(gateway: Gateway, sent: Sent, *, asked: bool) -> None:
+    again = "" if sent.is_new or asked else " (it was here already)"
     saying.say(f"alert {sent.alert_id} is {sent.state}: {sent.reason}{again}" if sent.reason else
                f"alert {sent.alert_id} is {sent.state}{again}")  # fmt: skip
     for finding in sent.findings:

@@ -203,7 +203,7 @@ def _complete(tx: Transaction, alert_id: int, draft: Draft, operator: Operator, 
     fresh = [w for w in word_rows(draft.words) if (w["channel"], w["audience"], w["purpose"]) not in known]
     alerts.add_words(tx, alert_id, fresh)
     alerts.add_rules(tx, alert_id, draft.rules)
-    alerts.set_decided(tx, alert_id, draft.level, chain.canonical(draft.understood))
+    alerts.set_decided(tx, alert_id, draft.level, chain.canonical(draft.understood), f"decided by {operator.name}")
     body = {"regions": list(draft.coverage.roots), "level": draft.level}
     chain.append(tx, chain.of_alert(alert_id), "alert.decided", now, body, operator.name)
 

@@ -212,7 +212,8 @@ def let_go(tx: sa.Connection, alert_id: int, roles: set[str], who: str, now: int
     chain.append(
         tx, chain.of_alert(alert_id), "alert.approved_alone" if alone else "alert.approved", now, body | {"reason": alone}, who
     )
-    tx.execute(alert.update().where(alert.c.id == alert_id).values(released_by=who, to_review=bool(alone)))
+    reason = f"released by {who} alone" if alone else f"approved by {who}"
+    tx.execute(alert.update().where(alert.c.id == alert_id).values(released_by=who, to_review=bool(alone), reason=reason))
     if row.state in (AlertState.WAITING, AlertState.UNDECIDED):
         activate(tx, alert_id, now)
     if len(free) == len(held):
@@ -227,9 +228,9 @@ def reviewed(tx: sa.Connection, alert_id: int, who: str, now: int) -> bool:
     return bool(changed)
 
 
-def set_decided(tx: sa.Connection, alert_id: int, level: str, understood: str) -> None:
+def set_decided(tx: sa.Connection, alert_id: int, level: str, understood: str, reason: str) -> None:
     """What a person decided of an alert that had left it open."""
-    tx.execute(alert.update().where(alert.c.id == alert_id).values(level=level, understood=understood))
+    tx.execute(alert.update().where(alert.c.id == alert_id).values(level=level, understood=understood, reason=reason))
 
 
 def raw_of(tx: sa.Connection, alert_id: int) -> bytes:

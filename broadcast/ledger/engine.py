@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from ..errors import LedgerUnavailable
+from ..errors import InvalidFiles, LedgerUnavailable, Problem
 
 Transaction = sa.Connection  # what `read` and `write` give: rooms above name the type, never SQLAlchemy
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
@@ -28,7 +28,7 @@ class Database:
     """One engine and the two ways to use it: `read()` and `write()`."""
 
     def __init__(self, url: str) -> None:
-        self.url = sa.make_url(url)
+        self.url = _read_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url)
 
@@ -68,6 +68,18 @@ _CLOCK = {
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)",
     "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
 }
+
+
+def _read_url(url: str) -> sa.URL:
+    """Raises InvalidFiles, without repeating a URL that may hold a password."""
+    try:
+        found = sa.make_url(url)
+    except exc.ArgumentError:
+        found = None
+    if found is None or found.get_backend_name() not in ("sqlite", "postgresql"):
+        text = "BROADCAST_DATABASE_URL is not a ledger's: use postgresql://USER@HOST/NAME or sqlite:///FILE"
+        raise InvalidFiles([Problem("environment", 0, "error", text)])
+    return found
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:

@@ -709,3 +709,19 @@ def test_only_a_duty_leader_adds_and_disables_operators(desk):
     desk.pins["测试新人"] = "112233"
     desk.sits("测试新人")
     assert desk("cancel", "1", "--reason", "x").code == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("BROADCAST_REDIS_URL", "secret-not-a-url", "redis://"),
+        ("BROADCAST_DATABASE_URL", "secret-not-a-url", "postgresql://"),
+        ("BROADCAST_DATABASE_URL", "mysql://root:secret@x/y", "postgresql://"),
+        ("BROADCAST_THREADS", "secret", "BROADCAST_THREADS"),
+    ],
+)
+def test_a_broken_variable_is_named_and_its_value_is_not_repeated(desk, name, value, says):
+    desk.monkeypatch.setenv(name, value)
+    answer = desk("status")
+    assert answer.code == 3
+    assert says in answer.err and "secret" not in answer.err

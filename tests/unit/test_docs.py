@@ -17,6 +17,7 @@ import typer
 from broadcast import settings
 from broadcast.alert import Level
 from broadcast.channels import CHANNELS, feature_matrix
+from broadcast.channels.loopback import masked
 from broadcast.cli import app, main
 from broadcast.delivery import State
 from broadcast.ledger.tables import metadata
@@ -303,7 +304,7 @@ def tracked() -> Iterator[tuple[str, str]]:
 A_HOME = re.compile(r"(?<![\w.:/])/(?:" + "|".join(("work", "root", "home", "Users")) + r")/\w")
 A_PHONE = re.compile(r"(?<![\d+])(?:\+?86)?(1[3-9]\d{9})(?!\d)")
 # Numbers that look real, to see that they are masked or refused. Nothing can dial from where they stand.
-SEEN_ONLY = {"13812340002": "tests/unit/test_roster.py", "16000000002": "tests/unit/test_roster.py"}
+SEEN_ONLY = {("tests/unit/test_roster.py", "138****0002"), ("tests/unit/test_roster.py", "160****0002")}
 
 
 def test_no_file_names_a_folder_of_the_machine_it_was_written_on():
@@ -313,11 +314,11 @@ def test_no_file_names_a_folder_of_the_machine_it_was_written_on():
 
 def test_no_file_holds_a_phone_number_that_could_be_somebodys():
     found = [
-        f"{name}: {match[1][:3]}****{match[1][-4:]}"
+        f"{name}: {masked(match[1])}"
         for name, text in tracked()
         if not name.endswith(".csv")
         for match in A_PHONE.finditer(text)
-        if not match[1].startswith(("154", "194")) and SEEN_ONLY.get(match[1]) != name
+        if not match[1].startswith(("154", "194")) and (name, masked(match[1])) not in SEEN_ONLY
     ]
     assert found == []
 

@@ -345,34 +345,20 @@ def test_without_a_ledger_callers_are_told_to_come_again(tmp_path, caplog):
     assert "cannot be opened" in caplog.text
 
 
-def test_a_failure_that_nobody_foresaw_is_said_and_does_not_end_the_letterbox(sqlite_server, caplog):
+def test_a_failure_that_nobody_foresaw_is_said_and_the_next_callers_are_kept(sqlite_server, caplog):
     """A trigger stands for it: the database refuses with something that is neither locked nor away."""
-    engine = sqlite_server.gateway.ledger.database.engine
-    with engine.begin() as tx:
-        tx.exec_driver_sql("CREATE TRIGGER unforeseen BEFORE INSERT ON inbox BEGIN SELECT RAISE(ABORT, 'unforeseen'); END")
-
-    assert sqlite_server.post_at_once([REPORT] * 3) == [503] * 3
-    assert "IntegrityError" in caplog.text
-    with engine.begin() as tx:
-        tx.exec_driver_sql("DROP TRIGGER unforeseen")
-
-    assert sqlite_server.post(REPORT).status_code == 200 and sqlite_server.bodies() == [REPORT]
-
-
-def test_after_an_unforeseen_failure_the_next_callers_of_the_same_server_are_kept(sqlite_server):
-    """As before, in one event loop: nobody waits for a task that has ended."""
     engine = sqlite_server.gateway.ledger.database.engine
 
     async def story() -> list[int]:
         with engine.begin() as tx:
             tx.exec_driver_sql("CREATE TRIGGER unforeseen BEFORE INSERT ON inbox BEGIN SELECT RAISE(ABORT, 'unforeseen'); END")
-        first = await sqlite_server.posts(REPORT)
+        refused = await asyncio.gather(*(sqlite_server.posts(REPORT) for _ in range(3)))
         with engine.begin() as tx:
             tx.exec_driver_sql("DROP TRIGGER unforeseen")
-        return [first.status_code, (await sqlite_server.posts(REPORT)).status_code]
+        return [each.status_code for each in (*refused, await sqlite_server.posts(REPORT))]
 
-    assert asyncio.run(story()) == [503, 200]
-    assert sqlite_server.bodies() == [REPORT]
+    assert asyncio.run(story()) == [503, 503, 503, 200]
+    assert sqlite_server.bodies() == [REPORT] and "IntegrityError" in caplog.text
 
 
 # ── silent ──
