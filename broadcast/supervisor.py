@@ -32,6 +32,7 @@ log = logging.getLogger("broadcast")
 
 SELF = "broadcast.supervisor"
 STOP_SECONDS = 15.0  # a worker finishes the calls that it holds, or its leases run out
+READY_SECONDS = 15.0
 RESTART_SECONDS = 1.0  # a child that dies at once must not eat the processor
 SWEEP_EVERY = 0.5
 PLAN_SECONDS = 1.0
@@ -92,8 +93,10 @@ def up(settings: Settings) -> int:
     """Runs all of one machine until SIGTERM or SIGINT: the embedded Valkey (if no Redis is named), lanes, sweep, server."""
     children = [lane_child(settings, lane) for lane in queue.LANES]
     children += [_module(settings, "sweep", SELF, "sweep"), _module(settings, "server", "broadcast.server")]
-    with _only_one(settings.home), _valkey(settings):
-        return run(children)
+    with _only_one(settings.home):
+        if not settings.embedded:
+            return run(children)
+        return run(children, first=_module(settings, "valkey", SELF, "valkey"), ready=lambda: _answers(settings))
 
 
 def worker(settings: Settings, lanes: Sequence[str] = queue.LANES, threads: int = 0) -> int:
@@ -112,20 +115,12 @@ def _only_one(home: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _valkey(settings: Settings) -> Iterator[None]:
-    if not settings.embedded:
-        yield
-        return
-    guard = _start(_module(settings, "valkey", SELF, "valkey"))
+def _answers(settings: Settings) -> bool:
+    client = queue.connect(settings.redis_url)
     try:
-        client = queue.connect(settings.redis_url)
-        _await(lambda: queue.Doorbell(queue.make_broker(client), client).answers() or guard.poll() is not None, 15.0)
-        if guard.poll() is not None:
-            raise Refused(f"the embedded Valkey did not start; its log is in {settings.home / 'valkey'}")
-        yield
+        return queue.Doorbell(queue.make_broker(client), client).answers()
     finally:
-        _stop([guard])
+        client.close()
 
 
 def _await(done: Callable[[], bool], seconds: float) -> bool:
@@ -137,21 +132,29 @@ def _await(done: Callable[[], bool], seconds: float) -> bool:
     return False
 
 
-def run(children: Sequence[Child]) -> int:
-    """Starts the children, starts again what ends, until SIGTERM or SIGINT; then stops them. Returns 0."""
+def run(children: Sequence[Child], *, first: Child | None = None, ready: Callable[[], bool] = lambda: True) -> int:
+    """Starts the children, starts again what ends, until SIGTERM or SIGINT; then stops them. Returns 0.
+
+    `first` is started before the others, which wait until it is `ready`. Raises Refused when it does not get ready.
+    """
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    watched = [first, *children] if first else list(children)
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        running = {child.name: _start(child) for child in children}
+        if first:
+            running[first.name] = _start(first)
+            if not _await(lambda: ready() or stopping.is_set(), READY_SECONDS):
+                raise Refused(f"{first.name} did not get ready in {READY_SECONDS:.0f} s; its own log says why")
+        running |= {child.name: _start(child) for child in children}
         while not stopping.wait(RESTART_SECONDS):
-            for child in children:
+            for child in watched:
                 if (code := running[child.name].poll()) is not None:
                     log.warning("%s ended (%s): started again", child.name, code)
                     running[child.name] = _start(child)
     finally:
-        _stop(list(running.values()))
+        _stop(list(reversed(running.values())))
     return 0
 
 

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 from datetime import timedelta
 
-from ..alert import Alert, Area, Geocode, Identifier, Info, MsgType, Reference, Scope, Severity, Status
+from ..alert import Alert, Area, Geocode, Identifier, Info, MsgType, Reference, RegionCode, Scope, Severity, Status
 from ..intake import cap
 from ..ledger import alerts, questions, sending
 from .house import House
@@ -26,7 +26,7 @@ def cancel_of(house: House, wanted: int | str, reason: str) -> Alert:
         description=reason,
         effective=moment,
         expires=moment + timedelta(hours=6),
-        areas=(Area(description=house.county.name, geocodes=tuple(Geocode(code) for code in sending.roots(row))),),
+        areas=(_area(house, sending.roots(row)),),
     )
     alert = Alert(
         identifier=Identifier(f"cancel-{row.id}-{moment:%Y%m%d%H%M%S%f}"),
@@ -40,6 +40,12 @@ def cancel_of(house: House, wanted: int | str, reason: str) -> Alert:
         references=(Reference(row.event_key, row.sender, questions.moment(row.sent)),),
     )
     return _with_raw(alert)
+
+
+def _area(house: House, roots: tuple[str, ...]) -> Area:
+    tree = house.books.regions
+    names = "、".join(tree[RegionCode(code)].name for code in roots)
+    return Area(description=names, geocodes=tuple(Geocode(code, "NBS") for code in roots))
 
 
 def _severity(level: str) -> Severity:

@@ -32,6 +32,7 @@ class Draft:
     rules: tuple[dict[str, Any], ...]  # the columns of `rule`
     words: tuple[Words, ...]
     wording: Wording  # for words that need the alert's number
+    gaps: tuple[str, ...]  # what the plan owes and this house has no way for
 
     @property
     def level(self) -> str:
@@ -45,6 +46,7 @@ class Draft:
             "repairs": [[r.element, r.value, r.taken_as] for r in self.alert.repairs],
             "roots": list(self.coverage.roots),
             "findings": [[str(f.kind), f.text] for f in self.coverage.findings],
+            "gaps": list(self.gaps),
             "plan": dict(self.owed.frozen),
             "approvers": list(self.owed.approvers),
         }
@@ -62,7 +64,13 @@ def decide(house: House, alert: Alert, source: Source, *, only: str | None = Non
     rules = tuple(_rules(house, alert, owed, only))
     task = Wording(house, alert, coverage, regions, owed, _before(house, alert))
     words = tuple(task.compose(*wanted) for wanted in _wanted(house, alert, owed, rules))
-    return Draft(alert, source, coverage, owed, rules, words, task)
+    return Draft(alert, source, coverage, owed, rules, words, task, _gaps(house, owed))
+
+
+def _gaps(house: House, owed: Owed) -> tuple[str, ...]:
+    """A channel without a far end must not be missing silently."""
+    missing = dict.fromkeys(rule.channel for rule in owed.rules if rule.channel not in house.far_ends)
+    return tuple(f"no peer is configured for channel {channel}: nobody is told by it" for channel in missing)
 
 
 def _rules(house: House, alert: Alert, owed: Owed, only: str | None) -> Iterator[dict[str, Any]]:
@@ -70,7 +78,7 @@ def _rules(house: House, alert: Alert, owed: Owed, only: str | None) -> Iterator
         return
     if alert.status is Status.TEST:
         for channel in house.far_ends:
-            if only in (None, channel):
+            if only in (None, channel) and _may_be_heard(house, alert, channel):
                 yield _row(house, channel, tier="test", lane=Lane.DRILL, audience=Audience.POST, selection="test", within=60)
         return
     for rule in owed.rules:

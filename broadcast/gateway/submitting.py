@@ -135,8 +135,10 @@ def _regions(draft: Draft) -> dict[str, bool]:
 
 
 def _findings(draft: Draft) -> tuple[str, ...]:
-    return tuple(f.text for f in draft.coverage.findings) + tuple(
-        f"{r.element}: {r.value!r} was taken as {r.taken_as!r}" for r in draft.alert.repairs
+    return (
+        draft.gaps
+        + tuple(f.text for f in draft.coverage.findings)
+        + tuple(f"{r.element}: {r.value!r} was taken as {r.taken_as!r}" for r in draft.alert.repairs)
     )
 
 

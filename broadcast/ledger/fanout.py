@@ -179,7 +179,7 @@ def _chosen(selection: str, inside: Inside) -> _Chosen:
     common = (target.c.roster_id == in_force, target.c.channel == _param("channel", sa.Text))
     if selection in (Selection.POSTS, Selection.APPROVERS):
         return _posts(common, inside if selection == Selection.POSTS else None)
-    kind = {Selection.RESIDENTS: ("resident",), Selection.PLACES: ("place",), Selection.TEST: ("place", "resident")}[
+    kind = {Selection.RESIDENTS: ("resident",), Selection.PLACES: ("place",), Selection.TEST: ("place", "tester")}[
         Selection(selection)
     ]
     base = sa.select(target.c.id).where(*common, inside(target.c.region), target.c.audience.in_(kind))
@@ -333,6 +333,21 @@ def _addressed_now(row: Row) -> sa.Select[int]:
     )
 
 
+def _still_stopping(tx: sa.Connection, row: Row) -> bool:
+    """A loudspeaker is taken off the air before it says that it is over, never after."""
+    open_states = (State.PLANNED, State.DEFERRED, State.SENDING)
+    stops = sa.select(batch.c.id).where(
+        batch.c.alert_id == row.alert_id,
+        batch.c.channel == row.channel,
+        batch.c.purpose == "stop",
+        batch.c.state.in_(open_states),
+    )
+    unplanned = sa.select(rule.c.id).where(
+        rule.c.alert_id == row.alert_id, rule.c.channel == row.channel, rule.c.purpose == "stop", rule.c.state == "owed"
+    )
+    return any(tx.execute(statement.limit(1)).first() is not None for statement in (stops, unplanned))
+
+
 def still_sending(tx: sa.Connection, alert_id: int) -> bool:
     """True while a worker holds something of the event's earlier alerts: who was reached is not known yet."""
     held = sa.select(batch.c.id).where(batch.c.alert_id.in_(_earlier(alert_id)), batch.c.state == State.SENDING).limit(1)
@@ -360,6 +375,8 @@ def next_rule(tx: sa.Connection) -> Row | None:
         if row.selection not in OF_THE_EVENT:
             return row
         others = any(r.alert_id == row.alert_id and r.selection not in OF_THE_EVENT for r in rows)
+        if row.purpose == "stand_down" and _still_stopping(tx, row):
+            continue
         if row.alert_id not in waiting:
             waiting[row.alert_id] = others or still_sending(tx, row.alert_id)
         if not waiting[row.alert_id]:

@@ -56,6 +56,7 @@ def replace(
         ids = _upsert_persons(tx, seal, people, now)
         _upsert_posts(tx, held, ids, now)
         _add_targets(tx, began, [made for one in people for made in _targets_of(one, ids[one.person_id], seal)])
+        _add_targets(tx, began, list(_test_targets(people, held, seal)))
         tx.execute(roster.update().where(roster.c.in_force).values(in_force=False))
         tx.execute(roster.update().where(roster.c.id == began).values(in_force=True, imported=now))
         body = {"roster": began, "persons": len(people), "posts": len(held), "other_targets": done}
@@ -136,6 +137,14 @@ def _targets_of(one: Person, person_id: int, seal: Seal) -> Iterator[dict[str, A
             yield _target("post", channel, "", seal.seal(given), one.synthetic, one.test) | {"person_id": person_id}
 
 
+def _test_targets(people: Iterable[Person], posts: Iterable[Post], seal: Seal) -> Iterator[dict[str, Any]]:
+    """Who is registered for tests hears the tests of each region that they hold a post for."""
+    testers = {one.person_id: one for one in people if one.test}
+    for person_id, region in dict.fromkeys((held.person_id, held.region) for held in posts if held.person_id in testers):
+        for made in _targets_of(testers[person_id], 0, seal):
+            yield made | {"audience": "tester", "region": region, "person_id": None}
+
+
 def _place(one: Place, seal: Seal) -> dict[str, Any]:
     return _target("place", one.channel, one.region, seal.seal(one.address), one.synthetic, one.test)
 
@@ -170,7 +179,7 @@ def read(tx: sa.Connection, seal: Seal) -> tuple[tuple[Person, ...], tuple[Post,
         sa.select(target, address.c.sealed)
         .join(roster, sa.and_(roster.c.id == target.c.roster_id, roster.c.in_force))
         .join(address, address.c.id == target.c.address_id)
-        .where(target.c.audience != "resident")
+        .where(target.c.audience.in_(("post", "place")))
         .order_by(target.c.id)
     )
     for row in tx.execute(rows):

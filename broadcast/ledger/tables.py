@@ -341,7 +341,7 @@ target = sa.Table(
     metadata,
     sa.Column("id", Id, primary_key=True),
     sa.Column("roster_id", Id, nullable=False),
-    sa.Column("audience", sa.Text, nullable=False),  # post | resident | place
+    sa.Column("audience", sa.Text, nullable=False),  # post | resident | place | tester
     sa.Column("channel", sa.Text, nullable=False),
     sa.Column("region", sa.Text, nullable=False),  # "" for a person's: their posts have regions
     sa.Column("person_id", Id),

@@ -126,3 +126,16 @@ def test_without_redis_a_warning_is_committed_and_goes_out_when_it_is_back(runni
         for process in guard:
             process.resume()
     _holds(running, sent.alert_id, since)
+
+
+def test_an_embedded_valkey_that_is_killed_is_started_again(running_on_postgresql):
+    running = running_on_postgresql
+    since = len(running.simulator.received)
+    before = {process.pid for process in running.embedded_valkey()}
+    for process in running.embedded_valkey():
+        process.kill()
+    sent = running.gateway.submit(running.gateway.read(warning(402)))
+
+    running.wait_for(lambda: {process.pid for process in running.embedded_valkey()} - before)
+    _holds(running, sent.alert_id, since)
+    running.wait_for(lambda: running.gateway.health().ok)

@@ -11,7 +11,6 @@ from broadcast.ledger import engine
 from .stories import CANCEL, ORANGE, YELLOW
 
 
-
 def test_a_yellow_rainstorm_reaches_the_posts_of_the_county(story):
     sent = story.submit(YELLOW)
 

@@ -108,6 +108,29 @@ def test_a_test_reaches_registered_test_targets_only_and_every_text_says_so(stor
         story.gateway.test("pigeon", "330521115", story.operator("DUTY_OFFICER"))
 
 
+def test_a_person_registered_for_tests_hears_the_tests_of_their_regions(sqlite_story):
+    story = sqlite_story
+    old = story.gateway.roster()
+    tester = next(post for post in old.posts if post.region == "330521115201" and post.role == "VILLAGE_HEAD")
+    persons = tuple(dataclasses.replace(p, test=p.person_id == tester.person_id) for p in old.persons)
+    story.gateway.import_roster(rosters.Roster(persons, old.posts, (), lambda: iter(()), (), 0), "测试")
+    assert story.gateway.roster().places == ()
+
+    sent = story.gateway.test("sms", "330521115", story.operator("DUTY_OFFICER"))
+    story.work()
+
+    assert [row["region"] for row in story.gateway.ledger.deliveries(alert_id=sent.alert_id)] == ["330521115201"]
+
+
+def test_a_channel_without_a_far_end_is_said_aloud(sqlite_story):
+    story = sqlite_story
+    story.gateway.house.far_ends = {name: far_end for name, far_end in story.gateway.house.far_ends.items() if name != "voice"}
+    alert = story.gateway.read(warning(story, severity="Extreme"))
+
+    assert any("channel voice" in finding for finding in story.gateway.preview(alert).findings)
+    assert any("channel voice" in finding for finding in story.gateway.submit(alert).findings)
+
+
 def test_a_restricted_warning_reaches_posts_only(sqlite_story):
     story = sqlite_story
     sent = story.gateway.submit(story.gateway.read(warning(story, severity="Extreme", scope="Restricted")))
@@ -316,6 +339,22 @@ def test_a_stand_down_is_fit_to_be_spoken_and_a_cancel_is_no_alarm(story):
     since = [one["purpose"] for one in story.sent("speaker") if one["purpose"] != "alarm"]
     assert since == sorted(since, key=["stop", "stand_down"].index) and set(since) == {"stop", "stand_down"}
     assert not [row for row in story.gateway.ledger.deliveries(alert_id=cancel.alert_id) if row["channel"] == "voice"]
+
+
+def test_no_loudspeaker_says_that_it_is_over_before_all_are_taken_off_the_air(sqlite_story):
+    story = sqlite_story
+    story.gateway.submit(story.gateway.read(warning(story, identifier="e1")))
+    story.work()
+    story.clock.forward(minutes=5)
+    cancel = story.gateway.submit(story.gateway.read(warning(story, msg_type="Cancel", references="e1")))
+
+    story.gateway.plan_for(1.0)  # planned, and no worker has done anything yet
+    on_speakers = {row["purpose"] for row in story.gateway.ledger.deliveries(alert_id=cancel.alert_id, channel="speaker")}
+    assert on_speakers == {"stop"}
+
+    story.work()
+    on_speakers = {row["purpose"] for row in story.gateway.ledger.deliveries(alert_id=cancel.alert_id, channel="speaker")}
+    assert on_speakers == {"stop", "stand_down"}
 
 
 def test_two_gateways_that_submit_the_same_alert_at_once_make_one(story):
