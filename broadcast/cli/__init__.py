@@ -99,6 +99,7 @@ _operator.command("disable")(county.disable_operator)
 _operator.command("list")(county.list_operators)
 _ledger = _group("ledger", "What the ledger knows.")
 _ledger.command("deliveries")(audit.deliveries)
+_ledger.command("migrate")(audit.migrate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

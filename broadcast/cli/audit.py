@@ -54,6 +54,19 @@ def deliveries(
     saying.note(f"{len(shown)} deliveries" + (f"; --limit {limit} may hide more" if len(shown) == limit else ""))
 
 
+def migrate(ctx: typer.Context) -> None:
+    """Brings the ledger's tables to this version's.
+
+    `broadcast init` does it for a new home; after an upgrade run it once, before `broadcast up`. What is up to date stays.
+
+    \b
+    broadcast ledger migrate
+    """
+    with opened(ctx) as (_, gateway):
+        gateway.ledger.migrate()
+    saying.say("the ledger's tables are of this version")
+
+
 def health(
     ctx: typer.Context,
     wait: Annotated[

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +19,14 @@ from ..alert import Alert
 from ..channels import CHANNELS, Peer, connect
 from ..channels.base import Capabilities, Channel
 from ..errors import NotFound
-from ..ledger import Ledger, books
+from ..ledger import Ledger, books, leases
 from ..tiers.plan import Plans
 from ..tiers.regions import CodeSystem, Regions
 from ..tiers.roster import Role, load_roles
 
 log = logging.getLogger("broadcast")
+
+HOLD_SECONDS = 5.0  # of the sweep, the planner and the reader of the inbox
 
 Ring = Callable[[Mapping[str, Sequence[int]]], bool]  # lane → batch ids; False when nobody could be rung
 
@@ -133,9 +136,20 @@ class House:
     rate: Rate | None = None
     holder: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     books: Books = field(init=False)
+    _renewed: dict[str, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.books = Books(self.ledger)
+
+    def holds(self, name: str) -> bool:
+        """Takes or keeps the lease of a job that one process does at a time; writes only when a third of it is gone."""
+        if time.monotonic() - self._renewed.get(name, -HOLD_SECONDS) < HOLD_SECONDS / 3:
+            return True
+        if leases.hold(self.ledger.database, name, self.holder, HOLD_SECONDS):
+            self._renewed[name] = time.monotonic()
+            return True
+        self._renewed.pop(name, None)
+        return False
 
     def now(self) -> int:
         """This gateway's clock in milliseconds; tests move it."""

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..channels.base import Callback, Report
 from ..errors import Unsupported
-from ..ledger import inbox, leases, settling
+from ..ledger import inbox, settling
 from ..ledger.inbox import Kept
 from ..ledger.settling import Said
 from .house import FarEnd, House, log, where
-
-HOLD = 5.0  # seconds; one process reads the inbox at a time
 
 Letter = tuple[str, str, Mapping[str, str], bytes]  # peer, path, headers, body
 
@@ -26,7 +24,7 @@ def work_inbox(house: House, limit: int = 500) -> int:
     """Understands the oldest callbacks; returns how many. A callback that means nothing stays, marked bad."""
     with house.ledger.read() as tx:
         kept = inbox.unread(tx, house.ledger.seal, limit)
-    if not kept or not leases.hold(house.ledger.database, "inbox", house.holder, HOLD):
+    if not kept or not house.holds("inbox"):
         return 0
     understood, nonsense = _understand(house, kept)
     now = house.now()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from ..ledger import alerts, fanout, inbox, leases, sending, settling
+from ..ledger import alerts, fanout, inbox, sending, settling
 from ..ledger.sending import Later, expired_leases
 from . import submitting
 from .house import House, log
@@ -16,7 +16,6 @@ from .house import House, log
 RING_EVERY = 5_000  # milliseconds until an owed batch that nobody claimed is rung again
 UNKNOWN_DOUBT_SECONDS = 300  # for a channel that is not configured any more
 WORKER_DIED = "its worker died in the middle of the call"
-HOLD = 5.0  # seconds of the sweep's and the planner's leases
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Swept:
 
 def sweep(house: House) -> Swept | None:
     """One round; None when another process holds the sweep. Raises LedgerUnavailable."""
-    if not leases.hold(house.ledger.database, "sweep", house.holder, HOLD):
+    if not house.holds("sweep"):
         return None
     taken_back = _take_back(house)
     duties = submitting.step_duties(house)
@@ -88,7 +87,7 @@ def plan_next(house: House) -> fanout.Slice | None:
         if fanout.next_rule(tx) is None:
             return None
     with house.ledger.write(patient=True) as tx:
-        row = fanout.next_rule(tx)
+        row = fanout.take_next_rule(tx)
         if row is None:
             return None
         made = fanout.plan_slice(tx, row, now)
@@ -101,10 +100,8 @@ def plan_for(house: House, seconds: float) -> int:
 
     Returns how many slices were planned; 0 also when another process is the planner.
     """
-    if not leases.hold(house.ledger.database, "planner", house.holder, max(HOLD, 3 * seconds)):
-        return 0
     planned, until = 0, time.monotonic() + seconds
-    while time.monotonic() < until:
+    while time.monotonic() < until and house.holds("planner"):
         began = time.monotonic()
         if plan_next(house) is None:
             break

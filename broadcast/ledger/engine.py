@@ -161,7 +161,7 @@ _MEANINGS = {
     "locked": f"another process holds the ledger's write lock for more than {BUSY_WAIT:.0f} s: find it and end it",
     "unable to open": "the ledger's file cannot be opened: check the folder and its permissions",
     "readonly": "the ledger's file may only be read: check its permissions",
-    "no such table": "the ledger has no tables yet: run `broadcast init`",
+    "no such table": "the ledger has no tables yet, or older ones: run `broadcast init`, or `broadcast ledger migrate`",
     "does not exist": "the ledger's database or tables do not exist: create it, then run `broadcast init`",
     "malformed": "the ledger's file is damaged: stop, copy it away, restore the backup",
     "disk I/O": "the disk of the ledger does not answer: check it",

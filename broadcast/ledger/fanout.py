@@ -358,6 +358,14 @@ def _finish(tx: sa.Connection, row: Row, now: int) -> None:
     tx.execute(rule.update().where(rule.c.id == row.id).values(state="planned", planned=now))
 
 
+def take_next_rule(tx: sa.Connection) -> Row | None:
+    """The same, locked until the transaction ends: what takes over its event waits, and then sees what was planned."""
+    row = next_rule(tx)
+    if row is None:
+        return None
+    return tx.execute(sa.select(rule).where(rule.c.id == row.id, rule.c.state == "owed").with_for_update()).first()
+
+
 def next_rule(tx: sa.Connection) -> Row | None:
     """The rule to plan next outside a submission: the strongest alert first, an event's stand-downs after its alarms.
 

@@ -137,6 +137,13 @@ def nothing_left(tx: sa.Connection, row: Row, now: int) -> None:
     )
 
 
+def _alert(tx: sa.Connection, alert_id: int) -> Row:
+    """The alert's state, which nobody changes before this transaction ends: else a batch could become due of an alert
+    that has just been taken over, after its pending batches were withdrawn."""
+    chosen = sa.select(alert.c.state, alert.c.expires).where(alert.c.id == alert_id)
+    return tx.execute(chosen.with_for_update(read=True)).one()
+
+
 def _may_send(purpose: str) -> tuple[str, ...]:
     waiting = (AlertState.WAITING, AlertState.UNDECIDED) if purpose == "release" else ()
     return (AlertState.ACTIVE, *waiting)
@@ -212,7 +219,7 @@ def _rest_is_due(tx: sa.Connection, held: Held, later: Later) -> bool:
     """After the last call: what has no state of its own was deferred by the channel, and is due again."""
     left = sa.select(delivery.c.seq).where(delivery.c.batch_id == held.batch_id, delivery.c.state.is_(None)).limit(1)
     if tx.execute(left).first() is not None:
-        row = tx.execute(sa.select(alert.c.state).where(alert.c.id == held.alert_id)).one()
+        row = _alert(tx, held.alert_id)
         over = row.state not in _may_send(held.purpose)
         values = {"state": State.CANCELLED} if over else {"state": State.DEFERRED, "due": later.rest, "rung": None, "ended": None}
         tx.execute(batch.update().where(batch.c.id == held.batch_id).values(**values))
@@ -221,7 +228,7 @@ def _rest_is_due(tx: sa.Connection, held: Held, later: Later) -> bool:
 
 def _still_wanted(tx: sa.Connection, held: Held, now: int) -> bool:
     """Between two calls: when the alert is over, the rest of the batch must not leave."""
-    state = tx.execute(sa.select(alert.c.state).where(alert.c.id == held.alert_id)).scalar_one()
+    state = _alert(tx, held.alert_id).state
     if state in _may_send(held.purpose):
         return True
     tx.execute(
@@ -299,7 +306,7 @@ def ranges(seqs: Sequence[int]) -> list[tuple[int, int]]:
 
 def defer(tx: sa.Connection, held: Held, reason: str, due: int, now: int) -> None:
     """Certainly nothing of the rest left: it is due again, unless the alert is over by then."""
-    row = tx.execute(sa.select(alert.c.state, alert.c.expires).where(alert.c.id == held.alert_id)).one()
+    row = _alert(tx, held.alert_id)
     if row.state not in _may_send(held.purpose):
         values = {"state": State.CANCELLED, "reason": f"the alert is {row.state}", "due": None, "ended": now}
     elif due >= row.expires:
@@ -324,7 +331,7 @@ def doubt(
     row = tx.execute(sa.select(batch).where(*held).with_for_update()).first()
     if row is None:
         return
-    of_alert = tx.execute(sa.select(alert.c.state, alert.c.expires).where(alert.c.id == row.alert_id)).one()
+    of_alert = _alert(tx, row.alert_id)
     over = of_alert.state not in _may_send(row.purpose) or later.rest >= of_alert.expires
     if over or not deduplicates:
         _put_in_doubt(tx, row, seqs, reason, now)
