@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from . import process, queue
@@ -80,7 +80,7 @@ class _Server(_Table):
     host: str = "127.0.0.1"
     port: int = Field(default=8141, ge=1, le=65535)
     callbacks: dict[str, str] = Field(default_factory=dict)  # peer → secret path segment
-    allow: tuple[str, ...] = ()  # addresses or networks that may call back; () = any (the path is secret)
+    allow: tuple[IPvAnyNetwork, ...] = ()  # addresses or networks that may call back; () = any (the path is secret)
 
 
 class _Config(_Table):

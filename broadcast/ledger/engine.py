@@ -151,9 +151,14 @@ def _told(url: sa.URL) -> Iterator[None]:
     """Says what a database failure means and what to do, without the password of the URL."""
     try:
         yield
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, sqlite3.OperationalError) as error:
-        shown = url.render_as_string(hide_password=True)
-        raise LedgerUnavailable(f"{_meaning(str(getattr(error, 'orig', None) or error))} ({shown})") from error
+    except (exc.DBAPIError, exc.TimeoutError, sqlite3.OperationalError) as error:
+        text = str(getattr(error, "orig", None) or error)
+        if isinstance(error, exc.DBAPIError) and not isinstance(error, _ABOUT_THE_SERVER) and not _known(text):
+            raise  # a mistake of ours in a statement
+        raise LedgerUnavailable(f"{_known(text) or _unknown(text)} ({url.render_as_string(hide_password=True)})") from error
+
+
+_ABOUT_THE_SERVER = (exc.OperationalError, exc.InterfaceError)
 
 
 _MEANINGS = {
@@ -161,6 +166,8 @@ _MEANINGS = {
     "locked": f"another process holds the ledger's write lock for more than {BUSY_WAIT:.0f} s: find it and end it",
     "unable to open": "the ledger's file cannot be opened: check the folder and its permissions",
     "readonly": "the ledger's file may only be read: check its permissions",
+    "read-only transaction": "this PostgreSQL only reads (a replica?): name the one that writes in BROADCAST_DATABASE_URL",
+    "not a database": "the ledger's file is not a database, or another key's: stop, copy it away, restore the backup",
     "no such table": "the ledger has no tables yet, or older ones: run `broadcast init`, or `broadcast ledger migrate`",
     "does not exist": "the ledger's database or tables do not exist: create it, then run `broadcast init`",
     "malformed": "the ledger's file is damaged: stop, copy it away, restore the backup",
@@ -168,8 +175,9 @@ _MEANINGS = {
 }
 
 
-def _meaning(text: str) -> str:
-    for sign, meaning in _MEANINGS.items():
-        if sign in text:
-            return meaning
+def _known(text: str) -> str:
+    return next((meaning for sign, meaning in _MEANINGS.items() if sign in text), "")
+
+
+def _unknown(text: str) -> str:
     return f"the ledger's database is not reachable: {text.splitlines()[0][:200]}"

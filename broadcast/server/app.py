@@ -21,13 +21,14 @@ from .letterbox import Letterbox
 
 log = logging.getLogger("broadcast")
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 BODY_CAP = 1024 * 1024  # bytes; a provider's report has a few hundred
 KEPT_HEADERS = frozenset({"content-type", "webhook-id", "webhook-timestamp", "webhook-signature"})
 
 
-def make_app(gateway: Gateway, callbacks: Mapping[str, str], allow: Sequence[str] = ()) -> Starlette:
+def make_app(gateway: Gateway, callbacks: Mapping[str, str], allow: Sequence[Network] = ()) -> Starlette:
     """The application. `callbacks`: peer → secret segment of its path; `allow`: networks that may call back (() = any)."""
-    networks = [ipaddress.ip_network(each) for each in allow]
     far_ends = {far_end.peer.name: far_end for far_end in gateway.house.far_ends.values()}
     letterbox = Letterbox(gateway.keep)
 
@@ -35,7 +36,7 @@ def make_app(gateway: Gateway, callbacks: Mapping[str, str], allow: Sequence[str
         peer, secret = request.path_params["peer"], request.path_params["secret"]
         expected = callbacks.get(peer, "")
         known = hmac.compare_digest(secret.encode(), expected.encode()) and bool(expected)
-        if not known or not _allowed(request, networks):
+        if not known or not _allowed(request, allow):
             return Response(status_code=404)  # nothing tells a stranger which part was wrong
         try:
             body = await _body(request)
@@ -47,13 +48,13 @@ def make_app(gateway: Gateway, callbacks: Mapping[str, str], allow: Sequence[str
 
     def health(_request: Request) -> Response:  # not async: it waits for Redis and the ledger, callbacks must not wait with it
         found = gateway.health()
-        checks = [{"name": c.name, "colour": c.colour, "text": c.text} for c in found.checks]
+        checks = {c.name: c.colour for c in found.checks}  # no texts: they name hosts; `broadcast health` shows them
         return JSONResponse({"ok": found.ok, "checks": checks}, status_code=200 if found.ok else 503)
 
     return Starlette(routes=[Route("/callbacks/{peer}/{secret}", callback, methods=["POST"]), Route("/health", health)])
 
 
-def _allowed(request: Request, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+def _allowed(request: Request, networks: Sequence[Network]) -> bool:
     if not networks:
         return True
     try:

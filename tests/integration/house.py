@@ -148,10 +148,14 @@ def warning(number: int, *, level: str = "Severe", regions: tuple[str, ...] = RE
     ).encode()  # fmt: skip
 
 
-def make_home(home: Path, simulator: Simulator, port: int, secret: str, roster: Path, *, per_call: int = 20, database_url: str = "") -> Gateway:
+def make_home(
+    home: Path, simulator: Simulator, port: int, secret: str, roster: Path, *, per_call: int = 20, database_url: str = ""
+) -> Gateway:
     home.mkdir(exist_ok=True)
     others = "".join(OTHER.format(channel=c, file=home / f"{c}.jsonl") for c in ("speaker", "voice", "zwdd", "grid", "feed"))
-    (home / "broadcast.toml").write_text(TOML.format(mas=simulator.url, others=others, port=port, secret=secret, per_call=per_call), encoding="utf8")
+    (home / "broadcast.toml").write_text(
+        TOML.format(mas=simulator.url, others=others, port=port, secret=secret, per_call=per_call), encoding="utf8"
+    )
     Seal.make(home / "seal.key")
     loaded = settings.load(home)
     gateway = settings.open_gateway(replace(loaded, database_url=database_url) if database_url else loaded)

@@ -90,7 +90,11 @@ def test_no_number_and_no_secret_is_in_a_log_a_queue_message_or_readable_in_the_
     assert len(numbers) > 300
 
     left = {"redis": seen_in_redis + _redis_values(running)}
-    left |= {path.name: path.read_bytes() for path in running.home.rglob("*") if path.is_file() and path.suffix in (".log", ".db", ".db-wal")}
+    left |= {
+        path.name: path.read_bytes()
+        for path in running.home.rglob("*")
+        if path.is_file() and path.suffix in (".log", ".db", ".db-wal")
+    }
     for name, body in left.items():
         found = [number for number in numbers if number in body]
         assert not found, f"{len(found)} numbers in {name}"

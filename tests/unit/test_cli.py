@@ -725,3 +725,10 @@ def test_a_broken_variable_is_named_and_its_value_is_not_repeated(desk, name, va
     answer = desk("status")
     assert answer.code == 3
     assert says in answer.err and "secret" not in answer.err
+
+
+def test_a_network_that_is_none_is_refused_with_the_settings(desk):
+    page = (desk.home / "broadcast.toml").read_text("utf-8")
+    (desk.home / "broadcast.toml").write_text(page.replace("[server]", '[server]\nallow = ["10.0.0.5/24"]'), "utf-8")
+    answer = desk("status")
+    assert answer.code == 3 and "server.allow" in answer.err

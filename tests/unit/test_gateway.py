@@ -93,7 +93,10 @@ def test_a_locked_database_is_said_in_words(sqlite_story, monkeypatch):
     story = sqlite_story
     monkeypatch.setattr(engine, "BUSY_WAIT", 0.3)
     alert = story.read(YELLOW)
-    with story.gateway.ledger.write() as _holding, pytest.raises(LedgerUnavailable, match="another process holds the ledger's write lock"):
+    with (
+        story.gateway.ledger.write() as _holding,
+        pytest.raises(LedgerUnavailable, match="another process holds the ledger's write lock"),
+    ):
         story.gateway.submit(alert)
 
     assert story.submit(YELLOW).is_new

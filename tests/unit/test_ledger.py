@@ -236,6 +236,13 @@ def test_migrations_and_tables_agree(ledger):
         assert compare_metadata(MigrationContext.configure(tx), t.metadata) == []
 
 
+def test_a_missing_table_is_said_in_words_on_both_databases(ledger):
+    with ledger.write() as tx:
+        tx.exec_driver_sql("DROP TABLE callout")
+    with pytest.raises(LedgerUnavailable, match="broadcast init"), ledger.read() as tx:
+        tx.execute(sa.select(t.callout.c.id))
+
+
 def test_a_sealed_address_opens_with_its_key_only(tmp_path):
     for name in "ab":
         Seal.make(tmp_path / name)
@@ -243,7 +250,8 @@ def test_a_sealed_address_opens_with_its_key_only(tmp_path):
 
     assert one.seal("+8615400000001") == one.seal("+8615400000001") and b"154" not in one.seal("+8615400000001")
     assert one.open(one.seal("+8615400000001")) == "+8615400000001"
-    assert one.seal_body(b"x") != one.seal_body(b"x") and one.open_body(one.seal_body(b"")) == b""
+    assert one.seal_body(b"x") != one.seal_body(b"x")
+    assert [one.open_body(one.seal_body(body)) for body in (b"", b"\0", b"x" * 1000)] == [b"", b"\0", b"x" * 1000]
     with pytest.raises(WrongKey):
         other.open(one.seal("+8615400000001"))
     with pytest.raises(FileExistsError):
@@ -270,6 +278,10 @@ def test_a_ledger_that_cannot_be_opened_says_what_to_do(tmp_path):
         pass
     empty = Ledger(f"sqlite:///{tmp_path / 'empty.db'}", Seal.from_file(tmp_path / "k"))
     with pytest.raises(LedgerUnavailable, match="broadcast init"), empty.read() as tx:
+        tx.execute(sa.select(t.alert.c.id))
+    (tmp_path / "odd.db").write_bytes(b"this is not a database at all" * 100)
+    odd = Ledger(f"sqlite:///{tmp_path / 'odd.db'}", Seal.from_file(tmp_path / "k"))
+    with pytest.raises(LedgerUnavailable, match="not a database"), odd.read() as tx:
         tx.execute(sa.select(t.alert.c.id))
     far = Ledger("postgresql://somebody:secret@127.0.0.1:1/none", Seal.from_file(tmp_path / "k"))
     with pytest.raises(LedgerUnavailable) as told, far.read():

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 
 import httpx
@@ -216,7 +217,7 @@ def test_garbage_is_kept_and_marked_bad_with_a_reason_that_tells_no_number(serve
 
 
 def test_a_stranger_is_not_told_what_was_wrong(ledger):
-    server = serve(mas_gateway(ledger, Clock()), allow=["10.1.0.0/16"])
+    server = serve(mas_gateway(ledger, Clock()), allow=[ip_network("10.1.0.0/16")])
     inside, outside = "10.1.2.3", "192.0.2.1"
     asked = [
         (f"/callbacks/{PEER}/wrong", inside),
@@ -255,7 +256,9 @@ def test_a_stranger_is_not_told_what_was_wrong(ledger):
     ],
 )
 def test_only_allowed_networks_may_call_back(sqlite_ledger, address, status):
-    server = serve(mas_gateway(sqlite_ledger, Clock()), allow=["10.1.0.0/16", "192.0.2.7", "2001:db8::/32"])
+    server = serve(
+        mas_gateway(sqlite_ledger, Clock()), allow=[ip_network(each) for each in ("10.1.0.0/16", "192.0.2.7", "2001:db8::/32")]
+    )
 
     assert server.post(REPORT, address=address).status_code == status
     assert len(server.bodies()) == (1 if status == 200 else 0)
@@ -428,9 +431,8 @@ def test_health_is_json_and_red_until_somebody_sweeps_and_plans(sqlite_server):
     green = sqlite_server.get("/health")
 
     assert (red.status_code, red.json()["ok"], green.status_code, green.json()["ok"]) == (503, False, 200, True)
-    colours = {check["name"]: check["colour"] for check in red.json()["checks"]}
+    colours = red.json()["checks"]
     assert colours["sweep"] == colours["planner"] == "red" and colours["ledger"] == colours["redis"] == "green"
-    assert all(set(check) == {"name", "colour", "text"} for check in green.json()["checks"])
 
 
 def test_health_without_a_ledger_says_so(tmp_path):
@@ -439,7 +441,7 @@ def test_health_without_a_ledger_says_so(tmp_path):
 
     answer = serve(mas_gateway(nowhere, Clock())).get("/health")
 
-    assert answer.status_code == 503 and [c["colour"] for c in answer.json()["checks"] if c["name"] == "ledger"] == ["red"]
+    assert answer.status_code == 503 and answer.json()["checks"]["ledger"] == "red" and str(tmp_path) not in answer.text
 
 
 def test_who_asks_for_health_while_redis_hangs_keeps_no_callback_waiting(sqlite_ledger):
