@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -158,16 +159,13 @@ class Story:
 CHANNELS_OF_STORIES = ("speaker", "sms", "voice", "zwdd", "grid", "feed")
 
 
-def make_story(database_url: str, folder: Path, roster: Path, *, options: dict | None = None) -> Story:
-    key = folder / "seal.key"
-    if not key.exists():
-        Seal.make(key)
-    ledger = Ledger(database_url, Seal.from_file(key))
-    ledger.migrate()
+def open_story(database_url: str, folder: Path) -> Story:
+    """A house in Deqing over a ledger that may be empty."""
+    ledger = Ledger(database_url, Seal.from_file(folder / "seal.key"))
     peers = [
         open_peer(
             name=f"{channel}-loopback", channel=channel, protocol="loopback", simulated=True, concurrency=4,
-            options={"file": str(folder / f"{channel}.jsonl"), **(options or {}).get(channel, {})},
+            options={"file": str(folder / f"{channel}.jsonl")},
         )
         for channel in CHANNELS_OF_STORIES
     ]  # fmt: skip
@@ -183,29 +181,71 @@ def make_story(database_url: str, folder: Path, roster: Path, *, options: dict |
         sources=[Source("deqing-met", frozenset({"33052141600000"})), Source("deqing-water", frozenset({"33052133200000"}))],
         far_ends=far_ends(peers), templates=[TEMPLATES], ring=ring, clock=clock,
     )  # fmt: skip
-    gateway = Gateway(house)
+    return Story(Gateway(house), clock, folder, rung)
+
+
+def fill(gateway: Gateway, roster: Path) -> None:
+    """Tables, regions, plans, roster and operators."""
+    gateway.ledger.migrate()
     roles = (DEQING / "roles.csv").read_text(encoding="utf8")
     gateway.import_regions(read_folder(DEQING / "regions", "*.csv", "*.geojson"), roles, "测试")
     gateway.import_plans(read_folder(DEQING / "plans", "*.toml"), "测试")
-    gateway.import_roster(rosters.read(roster, house.books.regions, house.books.roles), "测试")
+    gateway.import_roster(rosters.read(roster, gateway.house.books.regions, gateway.house.books.roles), "测试")
     leader = None
     for role, (name, pin) in PINS.items():
         gateway.add_operator(name, [role], pin, leader)
         leader = leader or gateway.authenticate(name, pin)
-    return Story(gateway, clock, folder, rung)
 
 
-@pytest.fixture
-def story(database_url: str, tmp_path: Path, small_roster: Path) -> Iterator[Story]:
+@dataclass(frozen=True)
+class Pattern:
+    """A filled ledger that stories begin with a copy of: filling one takes longer than most stories."""
+
+    folder: Path
+    database_url: str
+
+    def copy(self, folder: Path, postgres: str = "") -> str:
+        """The URL of the copy."""
+        shutil.copy(self.folder / "seal.key", folder / "seal.key")
+        if postgres:
+            return new_database(postgres, folder, template=self.database_url)
+        shutil.copy(self.folder / "ledger.db", folder / "ledger.db")
+        return _sqlite(folder)
+
+
+def _pattern(folder: Path, database_url: str, roster: Path) -> Pattern:
+    Seal.make(folder / "seal.key")
+    made = open_story(database_url, folder)
+    fill(made.gateway, roster)
+    made.gateway.close()
+    return Pattern(folder, database_url)
+
+
+@pytest.fixture(scope="session")
+def sqlite_pattern(tmp_path_factory: pytest.TempPathFactory, small_roster: Path) -> Pattern:
+    folder = tmp_path_factory.mktemp("pattern")
+    return _pattern(folder, _sqlite(folder), small_roster)
+
+
+@pytest.fixture(scope="session")
+def postgresql_pattern(tmp_path_factory: pytest.TempPathFactory, small_roster: Path, postgres: str) -> Pattern:
+    folder = tmp_path_factory.mktemp("pattern")
+    return _pattern(folder, new_database(postgres, folder), small_roster)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def story(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Story]:
     """A house in Deqing with the roster at size M, on SQLite and on PostgreSQL."""
-    made = make_story(database_url, tmp_path, small_roster)
+    pattern: Pattern = request.getfixturevalue(f"{request.param}_pattern")
+    server = request.getfixturevalue("postgres") if request.param == "postgresql" else ""
+    made = open_story(pattern.copy(tmp_path, server), tmp_path)
     yield made
     made.gateway.close()
 
 
 @pytest.fixture
-def sqlite_story(tmp_path: Path, small_roster: Path) -> Iterator[Story]:
+def sqlite_story(tmp_path: Path, sqlite_pattern: Pattern) -> Iterator[Story]:
     """The same on SQLite only."""
-    made = make_story(_sqlite(tmp_path), tmp_path, small_roster)
+    made = open_story(sqlite_pattern.copy(tmp_path), tmp_path)
     yield made
     made.gateway.close()
