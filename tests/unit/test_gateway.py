@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from broadcast.errors import LedgerUnavailable
 from broadcast.ledger import engine
+from broadcast.ledger import tables as t
 
 from .stories import CANCEL, ORANGE, YELLOW
 
@@ -58,6 +59,34 @@ def test_a_cancel_tells_exactly_those_whom_the_event_reached(story):
     expected = {key for key, purpose in last.items() if purpose == "alarm"}
     assert {(c, a) for c, a, _ in told} == {(c, a) for c, a, _ in expected}
     assert story.gateway.status(2).state == "cancelled"
+
+
+def test_a_cancel_tells_whom_it_may_have_reached_and_nobody_whom_it_certainly_did_not(story):
+    first = story.submit(ORANGE)
+    story.work()
+    became = {1: "rejected", 2: "failed", 3: "in_doubt", 4: "accepted", 5: "cancelled"}
+    with story.gateway.ledger.write() as tx:  # residents have one channel only: what became of it decides
+        batch = tx.execute(
+            sa.select(t.batch.c.id)
+            .where(t.batch.c.alert_id == first.alert_id, t.batch.c.lane == "bulk")
+            .order_by(t.batch.c.id)
+            .limit(1)
+        ).scalar_one()
+        for seq, state in became.items():
+            tx.execute(t.delivery.update().where(t.delivery.c.batch_id == batch, t.delivery.c.seq == seq).values(state=state))
+        chosen = tx.execute(sa.select(t.delivery.c.seq, t.delivery.c.address_id).where(t.delivery.c.batch_id == batch)).all()
+    story.clock.forward(hours=4)
+
+    cancel = story.submit(CANCEL)
+    story.work()
+
+    with story.gateway.ledger.read() as tx:
+        told = set(tx.execute(sa.select(t.delivery.c.address_id).where(t.delivery.c.alert_id == cancel.alert_id)).scalars())
+    of = {row.seq: row.address_id in told for row in chosen}
+    assert {became[seq]: of[seq] for seq in became} == {
+        "rejected": False, "failed": False, "in_doubt": True, "accepted": True, "cancelled": False,
+    }  # fmt: skip
+    assert all(of[seq] for seq in of if seq not in became)
 
 
 def test_the_same_alert_twice_is_one_alert(story):
