@@ -94,7 +94,10 @@ class Report:
 
 
 class Channel(Protocol):
-    """One far end. Instances are shared between threads: keep no state of a call on `self`."""
+    """One far end. Instances are shared between threads: keep no state of a call on `self`.
+
+    Constructed with its own `Options` and nothing else (`channels.connect`).
+    """
 
     capabilities: ClassVar[Capabilities]
     Options: ClassVar[type[BaseModel]]  # what `[[peer]]` may say for this protocol, secrets as SecretStr
@@ -102,6 +105,8 @@ class Channel(Protocol):
 
     def send(self, call: Call) -> Sequence[Receipt]:
         """Hands over and returns one receipt for each message, in order; a refusal is a receipt too.
+
+        A channel that had to split a call may answer DEFERRED (certainly not sent: due again) or IN_DOUBT for some of it.
 
         Raises Unavailable when certainly nothing left, InDoubt when something may have, Misconfigured when the refusal
         is about us, Unsupported when this channel has no such purpose.

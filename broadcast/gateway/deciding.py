@@ -27,6 +27,7 @@ class Draft:
 
     alert: Alert
     source: Source
+    event_key: str
     coverage: Coverage
     owed: Owed
     rules: tuple[dict[str, Any], ...]  # the columns of `rule`
@@ -62,9 +63,10 @@ def decide(house: House, alert: Alert, source: Source, *, only: str | None = Non
         alert, coverage, regions, source=source.name, now=house.clock(), public_drills=house.county.public_drills
     )
     rules = tuple(_rules(house, alert, owed, only))
-    task = Wording(house, alert, coverage, regions, owed, _before(house, alert))
+    event_key, before = _event(house, alert)
+    task = Wording(house, alert, coverage, regions, owed, before)
     words = tuple(task.compose(*wanted) for wanted in _wanted(house, alert, owed, rules))
-    return Draft(alert, source, coverage, owed, rules, words, task, _gaps(house, owed))
+    return Draft(alert, source, event_key, coverage, owed, rules, words, task, _gaps(house, owed))
 
 
 def _gaps(house: House, owed: Owed) -> tuple[str, ...]:
@@ -197,10 +199,13 @@ class _Before:
     level: Level | None = None
 
 
-def _before(house: House, alert: Alert) -> _Before:
+def _event(house: House, alert: Alert) -> tuple[str, _Before]:
+    """The event that an alert belongs to, and how it stood before. A reference to any known alert of it will do."""
+    references = [(one.identifier, one.sender) for one in alert.references if one.identifier != alert.identifier]
     with house.ledger.read() as tx:
-        row = alerts.last_of_event(tx, alert.event_key, int(alert.sent.timestamp() * 1000))
-    return _Before(row.event, Level(row.level) if row.level else None) if row is not None else _Before()
+        key = alerts.event_of(tx, references) or alert.event_key
+        row = alerts.last_of_event(tx, key, int(alert.sent.timestamp() * 1000))
+    return key, _Before(row.event, Level(row.level) if row.level else None) if row is not None else _Before()
 
 
 @dataclass(frozen=True, slots=True)

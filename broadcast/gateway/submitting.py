@@ -20,6 +20,7 @@ from .deciding import Draft, decide, word_rows
 from .house import House
 
 BY_HAND = "by hand"  # the source of what an operator drafts; no release table names it
+ALIKE_WITHIN = 30 * 60 * 1000  # milliseconds
 RAW_CAP = 5 * 1024 * 1024  # what is kept of a refused file; its hash is of the whole
 
 
@@ -54,14 +55,18 @@ def submit(house: House, alert: Alert, *, source: str | None, by: Operator | Non
     who = by.name if by else f"source:{draft.source.name}"
     now = house.now()
     with house.ledger.write() as tx:
-        state, reason = _state(draft, alerts.newer(tx, alert.event_key, int(alert.sent.timestamp() * 1000)))
+        state, reason = _state(draft, alerts.newer(tx, draft.event_key, int(alert.sent.timestamp() * 1000)))
         new = _new(draft, state, reason, who, now)
         alert_id, is_new = alerts.record(tx, new, now, who)
         made: list[fanout.Slice] = []
         if is_new:
             made = _begin(house, tx, alert_id, draft, state, now)
         row = alerts.find(tx, alert_id)
-    return Sent(alert_id, is_new, row.state, row.reason, _findings(draft), ring(house, made))
+        alike = alerts.resembling(tx, new.values, within=ALIKE_WITHIN) if is_new and made else None
+    findings = _findings(draft)
+    if alike is not None:  # a doubled warning is better than a swallowed one: it is only said
+        findings = (f"alert {alike} is of the same kind, level and time: if it is the same warning, both went out", *findings)
+    return Sent(alert_id, is_new, row.state, row.reason, findings, ring(house, made))
 
 
 def _state(draft: Draft, newer: int | None) -> tuple[AlertState, str]:
@@ -94,7 +99,7 @@ def _new(draft: Draft, state: AlertState, reason: str, who: str, now: int) -> Ne
     alert, info = draft.alert, draft.alert.info
     recorded = state is AlertState.RECORDED
     values = {
-        "event_key": alert.event_key,
+        "event_key": draft.event_key,
         "sender": alert.sender,
         "identifier": alert.identifier,
         "sender_code": alert.sender_code,

@@ -159,6 +159,36 @@ def find(tx: sa.Connection, wanted: int | str) -> Row:
     return rows[0]
 
 
+def event_of(tx: sa.Connection, references: Iterable[tuple[str, str]]) -> str | None:
+    """The event of the alerts that are referred to, as (identifier, sender or ""): senders often name only the one before."""
+    for identifier, sender in references:
+        known = sa.select(alert.c.event_key).where(alert.c.identifier == identifier)
+        if sender:
+            known = known.where(alert.c.sender == sender)
+        found = tx.execute(known.order_by(alert.c.id.desc()).limit(1)).scalar()
+        if found is not None:
+            return str(found)
+    return None
+
+
+def resembling(tx: sa.Connection, values: Mapping[str, Any], *, within: int) -> int | None:
+    """Another event's alert of the same kind, level and about the same time: perhaps the same warning by another way."""
+    return tx.execute(
+        sa.select(alert.c.id)
+        .where(
+            alert.c.event_key != values["event_key"],
+            alert.c.event_code == values["event_code"],
+            alert.c.level == values["level"],
+            alert.c.status == values["status"],
+            alert.c.msg_type == values["msg_type"],
+            alert.c.sent.between(values["sent"] - within, values["sent"] + within),
+            alert.c.state.in_([str(state) for state in OPEN_STATES]),
+        )
+        .order_by(alert.c.id.desc())
+        .limit(1)
+    ).scalar()
+
+
 def last_of_event(tx: sa.Connection, event_key: str, before: int) -> Row | None:
     """The newest alert of the event that was sent before `before` and is not only recorded."""
     return tx.execute(

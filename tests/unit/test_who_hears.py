@@ -190,6 +190,35 @@ def test_an_update_works_also_when_the_event_was_never_seen_here(story):
     assert sent.state == "active" and purposes(story, sent) == {"alarm"}
 
 
+def test_an_update_that_names_only_the_message_before_belongs_to_the_same_event(story):
+    first = story.gateway.submit(story.gateway.read(warning(story, identifier="f1", severity="Moderate")))
+    for identifier, before in (("f2", "f1"), ("f3", "f2")):
+        story.work()
+        story.clock.forward(minutes=10)
+        raw = warning(story, identifier=identifier, msg_type="Update", references=before)
+        last = story.gateway.submit(story.gateway.read(raw))
+    story.work()
+
+    assert [one.state for one in story.gateway.event(last.alert_id)] == ["superseded", "superseded", "active"]
+    assert {one.event_key for one in story.gateway.event(first.alert_id)} == {"f1"}
+    story.clock.forward(minutes=10)
+    story.gateway.submit(story.gateway.read(warning(story, msg_type="Cancel", references="f3")))
+    story.work()
+    assert story.gateway.status(last.alert_id).state == "cancelled"
+
+
+def test_the_same_warning_by_another_way_goes_out_and_the_likeness_is_said(sqlite_story):
+    story = sqlite_story
+    first = story.gateway.submit(story.gateway.read(warning(story, identifier="g1")))
+    story.clock.forward(minutes=3)
+    other = story.gateway.submit(story.gateway.read(warning(story, identifier="g2")))
+
+    assert other.state == "active" and any(f"alert {first.alert_id}" in finding for finding in other.findings)
+    story.clock.forward(minutes=45)
+    later = story.gateway.submit(story.gateway.read(warning(story, identifier="g3")))
+    assert not any("same kind" in finding for finding in later.findings)
+
+
 def test_an_all_clear_inside_an_update_is_a_stand_down_and_never_a_new_alarm(story):
     first = story.gateway.submit(story.gateway.read(warning(story, identifier="a1")))
     story.work()
