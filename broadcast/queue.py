@@ -24,6 +24,8 @@ log = logging.getLogger("broadcast")
 LANES = ("alarm", "bulk", "drill")
 RING_SECONDS = 1.0  # for each word with Redis: the doorbell must never hold up a submit
 RING_ALL_SECONDS = 2.0  # for all batches of one ring, where Redis answers but creeps; 2,000 of them take half a second
+NAMESPACE = "broadcast"
+LOUD_ENOUGH = 10_000  # messages of a lane; half a million recipients are 600
 QUIET = 5.0  # seconds between two complaints about the same Redis
 
 # With the defaults a killed worker's message came back after minutes, with these within 6 s, at no cost.
@@ -44,7 +46,7 @@ def connect(url: str, seconds: float = RING_SECONDS) -> redis.Redis:
 def make_broker(client: redis.Redis) -> RedisBroker:
     """A broker with the three lanes and no middleware."""
     broker: RedisBroker = RedisBroker(  # type: ignore[no-untyped-call]  # dramatiq leaves it untyped
-        client=client, middleware=[], namespace="broadcast", **_MAINTENANCE
+        client=client, middleware=[], namespace=NAMESPACE, **_MAINTENANCE
     )
     for lane in LANES:
         broker.declare_queue(lane)
@@ -63,6 +65,8 @@ class Doorbell:
         until = time.monotonic() + RING_ALL_SECONDS
         try:
             for lane in LANES:  # alarm first
+                if lanes.get(lane) and self._is_ringing(lane):
+                    continue
                 for batch_id in lanes.get(lane, ()):
                     if time.monotonic() > until:
                         raise redis.TimeoutError
@@ -71,6 +75,10 @@ class Doorbell:
             self._complain(type(error).__name__)
             return False
         return True
+
+    def _is_ringing(self, lane: str) -> bool:
+        """So much waits unheard (no worker runs) that more would only fill Redis; the sweep comes again."""
+        return self._client is not None and int(self._client.llen(f"{NAMESPACE}:{lane}")) >= LOUD_ENOUGH
 
     def answers(self) -> bool:
         """Whether somebody would hear the bell."""

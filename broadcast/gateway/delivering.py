@@ -26,29 +26,21 @@ def deliver(house: House, batch_id: int) -> None:
     far_end = _far_end_of(house, batch_id)
     if far_end is None:
         return
-    far_end.turned_away.append(batch_id)
-    # Appended first and taken second: whoever holds the last slot sees it, or we find the slot free.
+    far_end.turned_away.add(batch_id)
+    # Added first and taken second: whoever holds the last slot sees it, or we find the slot free.
     while far_end.turned_away and far_end.slots.acquire(blocking=False):
         try:
-            _one_turned_away(house, far_end)
+            if (waiting := far_end.turned_away.take()) is not None:
+                _deliver(house, far_end, waiting)
         finally:
             far_end.slots.release()
 
 
-def _one_turned_away(house: House, far_end: FarEnd) -> None:
-    try:
-        batch_id = far_end.turned_away.popleft()
-    except IndexError:
-        return
-    _deliver(house, far_end, batch_id)
-
-
 def _far_end_of(house: House, batch_id: int) -> FarEnd | None:
     with house.ledger.read() as tx:
-        found = sending.owed(tx, batch_id, house.now())
-    if found is None:
+        row = sending.is_owed(tx, batch_id, house.now())
+    if row is None:
         return None
-    row, _pieces = found
     far_end = house.far_ends.get(row.channel)
     if far_end is None:
         with house.ledger.write() as tx:

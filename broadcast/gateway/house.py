@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -51,6 +50,30 @@ class CountySettings:
     public_drills: bool = False  # the county asked in writing that drills reach residents and live loudspeakers
 
 
+class TurnedAway:
+    """Batches that found their peer busy, each once however often it was rung, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._batches: dict[int, None] = {}
+
+    def add(self, batch_id: int) -> None:
+        """Behind those that wait already."""
+        with self._lock:
+            self._batches.setdefault(batch_id)
+
+    def take(self) -> int | None:
+        """The first, or None."""
+        with self._lock:
+            first = next(iter(self._batches), None)
+            if first is not None:
+                del self._batches[first]
+            return first
+
+    def __bool__(self) -> bool:
+        return bool(self._batches)
+
+
 @dataclass(slots=True)
 class FarEnd:
     """A peer with its channel, its cap, and the batches that found it busy."""
@@ -58,7 +81,7 @@ class FarEnd:
     peer: Peer
     channel: Channel
     slots: threading.Semaphore
-    turned_away: deque[int] = field(default_factory=deque)
+    turned_away: TurnedAway
 
     @property
     def capabilities(self) -> Capabilities:
@@ -175,7 +198,7 @@ def far_ends(peers: Sequence[Peer], threads: int = 0) -> dict[str, FarEnd]:
     for peer in peers:
         if peer.channel not in made:
             cap = min(peer.concurrency, max(1, threads // 2)) if threads else peer.concurrency
-            made[peer.channel] = FarEnd(peer, connect(peer), threading.Semaphore(cap))
+            made[peer.channel] = FarEnd(peer, connect(peer), threading.Semaphore(cap), TurnedAway())
     return made
 
 

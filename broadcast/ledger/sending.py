@@ -44,6 +44,13 @@ class Held:
     pieces: tuple[Piece, ...]
 
 
+def is_owed(tx: sa.Connection, batch_id: int, now: int) -> Row | None:
+    """The batch, when a worker may claim it now."""
+    return tx.execute(
+        sa.select(batch).where(batch.c.id == batch_id, batch.c.state.in_((State.PLANNED, State.DEFERRED)), batch.c.due <= now)
+    ).first()
+
+
 def owed(tx: sa.Connection, batch_id: int, now: int) -> tuple[Row, tuple[Piece, ...]] | None:
     """The batch and its unsent deliveries, when a worker may claim it now."""
     row = tx.execute(

@@ -129,3 +129,24 @@ def test_a_locked_database_is_said_in_words(sqlite_story, monkeypatch):
         story.gateway.submit(alert)
 
     assert story.submit(YELLOW).is_new
+
+
+def test_batches_that_find_their_peer_busy_are_sent_by_whoever_is_done_each_once(sqlite_story):
+    story = sqlite_story
+    story.submit(ORANGE)
+    with story.gateway.ledger.read() as tx:
+        batches = list(tx.execute(sa.select(t.batch.c.id).where(t.batch.c.channel == "voice").order_by(t.batch.c.id)).scalars())
+    far_end = story.gateway.house.far_ends["voice"]
+    slots = far_end.peer.concurrency
+    for _ in range(slots):  # a provider that hangs holds all that it may hold
+        assert far_end.slots.acquire(blocking=False)
+    for batch in batches * 3:
+        story.gateway.deliver(batch)  # returns at once: the thread is free for other peers
+    assert not story.sent("voice") and story.gateway.progress(1)
+
+    for _ in range(slots):
+        far_end.slots.release()
+    story.gateway.deliver(batches[0])  # one ring is enough for all that wait
+
+    assert len(story.sent("voice")) == sum(row["channel"] == "voice" for row in story.gateway.ledger.deliveries(alert_id=1))
+    assert not far_end.turned_away

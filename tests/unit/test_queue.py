@@ -383,3 +383,12 @@ def test_a_worker_that_dies_with_a_message_in_its_hand_gives_it_to_the_next_with
         wait_for(lambda: delivered, seconds=15)
 
     assert delivered == [1] and time.monotonic() - began < 10
+
+
+def test_a_lane_that_nobody_works_does_not_fill_redis(valkey, monkeypatch):
+    monkeypatch.setattr(queue, "LOUD_ENOUGH", 50)
+    bell = a_bell(valkey.url)
+    for _ in range(20):
+        assert bell.ring({"alarm": list(range(10)), "drill": [1]})
+
+    assert 50 <= len(valkey.messages("alarm")) < 60 and len(valkey.messages("drill")) == 20
