@@ -203,7 +203,7 @@ def _event(house: House, alert: Alert) -> tuple[str, _Before]:
     """The event that an alert belongs to, and how it stood before. A reference to any known alert of it will do."""
     references = [(one.identifier, one.sender) for one in alert.references if one.identifier != alert.identifier]
     with house.ledger.read() as tx:
-        key = alerts.event_of(tx, references) or alert.event_key
+        key = alerts.event_of(tx, alert.identifier, references) or alert.event_key
         row = alerts.last_of_event(tx, key, int(alert.sent.timestamp() * 1000))
     return key, _Before(row.event, Level(row.level) if row.level else None) if row is not None else _Before()
 

@@ -159,10 +159,15 @@ def find(tx: sa.Connection, wanted: int | str) -> Row:
     return rows[0]
 
 
-def event_of(tx: sa.Connection, references: Iterable[tuple[str, str]]) -> str | None:
-    """The event of the alerts that are referred to, as (identifier, sender or ""): senders often name only the one before."""
-    for identifier, sender in references:
-        known = sa.select(alert.c.event_key).where(alert.c.identifier == identifier)
+def event_of(tx: sa.Connection, identifier: str, references: Iterable[tuple[str, str]]) -> str | None:
+    """The known event of an alert, by what it refers to, as (identifier, sender or ""), or by what already refers to it.
+
+    Senders often name only the message before, and a later one may arrive first.
+    """
+    if tx.execute(sa.select(alert.c.id).where(alert.c.event_key == identifier).limit(1)).first() is not None:
+        return identifier
+    for referred, sender in references:
+        known = sa.select(alert.c.event_key).where(alert.c.identifier == referred)
         if sender:
             known = known.where(alert.c.sender == sender)
         found = tx.execute(known.order_by(alert.c.id.desc()).limit(1)).scalar()

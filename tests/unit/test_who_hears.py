@@ -207,6 +207,17 @@ def test_an_update_that_names_only_the_message_before_belongs_to_the_same_event(
     assert story.gateway.status(last.alert_id).state == "cancelled"
 
 
+def test_an_update_that_arrives_after_the_one_that_follows_it_is_overtaken(sqlite_story):
+    story = sqlite_story
+    early = warning(story, identifier="h2", msg_type="Update", references="h1", severity="Moderate")
+    story.clock.forward(minutes=10)
+    last = story.gateway.submit(story.gateway.read(warning(story, identifier="h3", msg_type="Update", references="h2")))
+    late = story.gateway.submit(story.gateway.read(early))
+
+    assert (last.state, late.state) == ("active", "recorded")
+    assert f"alert {last.alert_id}" in late.reason
+
+
 def test_the_same_warning_by_another_way_goes_out_and_the_likeness_is_said(sqlite_story):
     story = sqlite_story
     first = story.gateway.submit(story.gateway.read(warning(story, identifier="g1")))
