@@ -14,7 +14,7 @@ import typer
 from ..alert import Alert, Level, Status
 from ..channels import CHANNELS
 from ..errors import NotAllowed, NotFound
-from ..gateway import Gateway, Operator, Preview, Sent
+from ..gateway import BY_HAND, Gateway, Operator, Preview, Sent
 from ..intake import read
 from ..settings import Settings
 from . import saying
@@ -105,7 +105,7 @@ def preview(
         _check_source(settings, source)
         if restamp:
             alert = _restamped(settings, alert)
-        found = gateway.preview(alert, source or None)
+        found = gateway.preview(alert, source or BY_HAND)
     if json:
         saying.as_json(found)
     else:

@@ -22,10 +22,11 @@ from . import cancelling, delivering, health, previewing, receiving, submitting,
 from .health import Check, Health
 from .house import CountySettings, FarEnd, House, Source, far_ends
 from .previewing import Preview
-from .submitting import Sent
+from .submitting import BY_HAND, Sent
 from .sweeping import Swept
 
 __all__ = [
+    "BY_HAND",
     "Check",
     "CountySettings",
     "FarEnd",

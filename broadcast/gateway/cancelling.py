@@ -37,7 +37,7 @@ def cancel_of(house: House, wanted: int | str, reason: str) -> Alert:
         scope=Scope(row.scope),
         infos=(info,),
         note=reason,
-        references=(Reference(row.event_key, row.sender, questions.moment(row.sent)),),
+        references=(Reference(row.identifier, row.sender, questions.moment(row.sent)),),
     )
     return _with_raw(alert)
 

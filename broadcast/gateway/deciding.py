@@ -203,9 +203,15 @@ def _event(house: House, alert: Alert) -> tuple[str, _Before]:
     """The event that an alert belongs to, and how it stood before. A reference to any known alert of it will do."""
     references = [(one.identifier, one.sender) for one in alert.references if one.identifier != alert.identifier]
     with house.ledger.read() as tx:
-        key = alerts.event_of(tx, alert.identifier, references) or alert.event_key
+        own = _key(alert, alert.identifier)
+        key = alerts.event_of(tx, own, references, str(alert.status)) or _key(alert, alert.event_key)
         row = alerts.last_of_event(tx, key, int(alert.sent.timestamp() * 1000))
     return key, _Before(row.event, Level(row.level) if row.level else None) if row is not None else _Before()
+
+
+def _key(alert: Alert, key: str) -> str:
+    """A drill's events are its own: whatever it refers to, it never takes over a real one."""
+    return key if alert.status is Status.ACTUAL else f"{alert.status}:{key}"
 
 
 @dataclass(frozen=True, slots=True)

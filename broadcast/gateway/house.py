@@ -135,6 +135,7 @@ class Books:
             newest = books.newest(tx)
             if newest == self._seen:
                 return
+            self._ledger.check_seal(tx)
             found = {kind: books.in_force(tx, kind) for kind in newest}
             if (regions := found.get("regions")) is not None:
                 self._regions = Regions.load(regions.files)

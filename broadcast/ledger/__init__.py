@@ -13,7 +13,7 @@ from alembic.config import Config
 from ..tiers.roster import mask
 from . import alerts, books, chain, duties, fanout, inbox, leases, operators, people, questions, sending, settling
 from .engine import Database, Row, Transaction, millis_now
-from .seal import Seal
+from .seal import Seal, WrongKey
 
 __all__ = [
     "Database",
@@ -53,6 +53,14 @@ class Ledger:
         with self.database.write() as tx:
             config.attributes["connection"] = tx
             command.upgrade(config, "head")
+            if books.in_force(tx, "seal") is None:
+                books.put(tx, "seal", {"fingerprint": self.seal.fingerprint}, millis_now(), "migrate")
+
+    def check_seal(self, tx: Transaction) -> None:
+        """Raises WrongKey when this ledger was sealed with another key: with a wrong one it would take every number for new."""
+        known = books.in_force(tx, "seal")
+        if known is not None and known.files["fingerprint"] != self.seal.fingerprint:
+            raise WrongKey("this seal key is not the one that the ledger was written with: restore that one")
 
     def deliveries(
         self,

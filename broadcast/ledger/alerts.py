@@ -159,15 +159,15 @@ def find(tx: sa.Connection, wanted: int | str) -> Row:
     return rows[0]
 
 
-def event_of(tx: sa.Connection, identifier: str, references: Iterable[tuple[str, str]]) -> str | None:
-    """The known event of an alert, by what it refers to, as (identifier, sender or ""), or by what already refers to it.
+def event_of(tx: sa.Connection, own: str, references: Iterable[tuple[str, str]], status: str) -> str | None:
+    """The known event of an alert, by what it refers to, as (identifier, sender or ""), or by what already refers to it (`own`).
 
-    Senders often name only the message before, and a later one may arrive first.
+    Senders often name only the message before, and a later one may arrive first. Only alerts of the same status count.
     """
-    if tx.execute(sa.select(alert.c.id).where(alert.c.event_key == identifier).limit(1)).first() is not None:
-        return identifier
+    if tx.execute(sa.select(alert.c.id).where(alert.c.event_key == own).limit(1)).first() is not None:
+        return own
     for referred, sender in references:
-        known = sa.select(alert.c.event_key).where(alert.c.identifier == referred)
+        known = sa.select(alert.c.event_key).where(alert.c.identifier == referred, alert.c.status == status)
         if sender:
             known = known.where(alert.c.sender == sender)
         found = tx.execute(known.order_by(alert.c.id.desc()).limit(1)).scalar()

@@ -215,11 +215,13 @@ def answer(tx: sa.Connection, database: Database, held: Held, run: Run, *, progr
 
 
 def _usual(run: Run) -> State | None:
-    """What most of a call's deliveries became; None when some of it is to be sent again."""
-    if any(r.state is State.DEFERRED for r in run.receipts):
+    """What most of a call's deliveries became; None when some of it may be sent again.
+
+    Then every delivery gets a state of its own: whoever only inherited the batch's would be sent again with it.
+    """
+    if any(r.state in (State.DEFERRED, State.IN_DOUBT) for r in run.receipts):
         return None
-    settled = Counter(r.state for r in run.receipts if r.state is not State.IN_DOUBT)
-    return settled.most_common(1)[0][0] if settled else None
+    return Counter(r.state for r in run.receipts).most_common(1)[0][0]
 
 
 def _rest_is_due(tx: sa.Connection, held: Held, later: Later) -> bool:
@@ -384,13 +386,12 @@ def decided_doubts(tx: sa.Connection, now: int) -> int:
         sa.select(
             batch.c.id,
             batch.c.alert_id,
-            batch.c.state,
             batch.c.doubled,
             alert.c.doubt,
             alert.c.state.label("alert_state"),
         )
         .join(alert, alert.c.id == batch.c.alert_id)
-        .where(batch.c.doubt_due <= now)
+        .where(batch.c.doubt_due <= now, batch.c.state != State.SENDING)  # what a worker holds of it is decided after
         .limit(200)
     ).all()
     for row in rows:
@@ -403,19 +404,23 @@ def decided_doubts(tx: sa.Connection, now: int) -> int:
 
 
 def _resend(tx: sa.Connection, row: Row, now: int) -> int:
-    freed = tx.execute(
-        delivery.update().where(delivery.c.batch_id == row.id, delivery.c.state == State.IN_DOUBT).values(state=None, reason=None)
-    ).rowcount
-    values: dict[str, object] = {"doubt_due": None}
+    # The fence goes up with it: a worker that looked at the batch before must not claim it for less than it is now.
+    state = tx.execute(
+        batch.update()
+        .where(batch.c.id == row.id, batch.c.state != State.SENDING)
+        .values(doubt_due=None, fence=batch.c.fence + 1)
+        .returning(batch.c.state)
+    ).scalar()
+    if state is None:
+        return 0
+    of_batch = delivery.c.batch_id == row.id
+    if state not in (State.PLANNED, State.DEFERRED):  # whoever only inherited the batch's state keeps it, now as their own
+        tx.execute(delivery.update().where(of_batch, delivery.c.state.is_(None)).values(state=state))
+    in_doubt = delivery.c.state == State.IN_DOUBT
+    freed = tx.execute(delivery.update().where(of_batch, in_doubt).values(state=None, reason=None)).rowcount
     if freed:
-        values |= {
-            "state": State.DEFERRED,
-            "due": now,
-            "rung": None,
-            "doubled": True,
-            "reason": "sent again out of doubt",
-        }
-    tx.execute(batch.update().where(batch.c.id == row.id, batch.c.state != State.SENDING).values(**values))
+        values = {"state": State.DEFERRED, "due": now, "rung": None, "doubled": True, "reason": "sent again out of doubt"}
+        tx.execute(batch.update().where(batch.c.id == row.id).values(**values))
     return freed
 
 
@@ -485,5 +490,5 @@ def has_upkeep(tx: sa.Connection, now: int, every: int) -> bool:
         batch.c.due <= now,
         sa.or_(batch.c.rung.is_(None), batch.c.rung <= now - every),
     )
-    doubts = sa.select(batch.c.id).where(batch.c.doubt_due <= now)
+    doubts = sa.select(batch.c.id).where(batch.c.doubt_due <= now, batch.c.state != State.SENDING)
     return any(tx.execute(statement.limit(1)).first() is not None for statement in (due, doubts))

@@ -73,6 +73,40 @@ def test_a_call_that_its_channel_had_to_split_resends_only_what_was_deferred(led
     assert [piece.seq for piece in claim(ledger, batch_id, now=5000).pieces] == [3]
 
 
+def test_a_doubt_beside_accepted_deliveries_resends_only_what_was_in_doubt(ledger):
+    batch_id = a_batch(ledger)
+    held = claim(ledger, batch_id)
+    split = (
+        Receipt(State.ACCEPTED, ref="g1"),
+        Receipt(State.ACCEPTED, ref="g1"),
+        Receipt(State.IN_DOUBT),
+        Receipt(State.ACCEPTED, ref="g1"),
+    )
+    with ledger.write() as tx:
+        assert sending.answer(tx, ledger.database, held, Run((1, 2, 3, 4), split), progress=None, later=LATER, now=2000)
+        sending.decided_doubts(tx, LATER.decide)
+
+    assert states(ledger, batch_id) == ["accepted", "accepted", "deferred", "accepted"]
+    assert [piece.seq for piece in claim(ledger, batch_id, now=LATER.decide).pieces] == [3]
+
+
+def test_a_doubt_is_not_decided_while_a_worker_holds_the_rest_of_its_batch(ledger):
+    batch_id = a_batch(ledger)
+    held = claim(ledger, batch_id, per_call=2)
+    with ledger.write() as tx:
+        sending.doubt(tx, batch_id, held.fence, [1, 2], "no answer", deduplicates=False, later=Later(2000, 3000), now=1500)
+    again = claim(ledger, batch_id, now=2000)
+    with ledger.write() as tx:
+        assert sending.decided_doubts(tx, 4000) == 0
+        run = Run((3, 4), (Receipt(State.ACCEPTED, ref="g2"),) * 2)
+        assert sending.answer(tx, ledger.database, again, run, progress=None, later=LATER, now=4100)
+    assert states(ledger, batch_id) == ["in_doubt", "in_doubt", "accepted", "accepted"]
+
+    with ledger.write() as tx:
+        assert sending.decided_doubts(tx, 4200) == 1
+    assert [piece.seq for piece in claim(ledger, batch_id, now=4200).pieces] == [1, 2]
+
+
 def test_an_answer_with_an_old_fence_is_an_entry_and_changes_no_state(ledger):
     batch_id = a_batch(ledger)
     held = claim(ledger, batch_id)

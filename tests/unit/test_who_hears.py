@@ -131,6 +131,45 @@ def test_a_channel_without_a_far_end_is_said_aloud(sqlite_story):
     assert any("channel voice" in finding for finding in story.gateway.submit(alert).findings)
 
 
+@pytest.mark.parametrize("status", ["Exercise", "Test"])
+@pytest.mark.parametrize("msg_type", ["Cancel", "Update"])
+def test_a_drill_never_touches_a_real_event_that_it_refers_to(sqlite_story, status, msg_type):
+    story = sqlite_story
+    real = story.gateway.submit(story.gateway.read(warning(story, identifier="k1")))
+    pending = list(story.rung)
+    story.clock.forward(minutes=5)
+
+    drill = story.gateway.submit(
+        story.gateway.read(warning(story, status=status, msg_type=msg_type, references="k1")), source="deqing-met"
+    )
+    if drill.state == "waiting":
+        story.gateway.approve(drill.alert_id, story.operator("SHIFT_LEAD"))
+    story.work()
+
+    assert story.gateway.status(real.alert_id).state == "active"
+    assert pending and set(story.states(real.alert_id)) == {"delivered"}
+    assert not [
+        row for row in story.gateway.ledger.deliveries(alert_id=drill.alert_id) if row["purpose"] in ("stand_down", "stop")
+    ]
+    assert {row["tier"] for row in story.gateway.ledger.deliveries(alert_id=drill.alert_id)}.isdisjoint({"household"})
+
+
+def test_an_exercise_is_cancelled_by_an_exercise(sqlite_story):
+    story = sqlite_story
+    drill = story.gateway.submit(story.gateway.read(warning(story, identifier="k2", status="Exercise")), source="deqing-met")
+    if drill.state == "waiting":
+        story.gateway.approve(drill.alert_id, story.operator("SHIFT_LEAD"))
+    story.work()
+    story.clock.forward(minutes=5)
+    cancel = story.gateway.cancel(drill.alert_id, story.operator("DUTY_OFFICER"), "演练结束")
+    story.gateway.approve(cancel.alert_id, story.operator("SHIFT_LEAD"))
+    story.work()
+
+    assert story.gateway.status(drill.alert_id).state == "cancelled"
+    assert purposes(story, cancel) >= {"stand_down"}
+    assert all(word["text"].startswith("【演练】") for word in story.gateway.words(cancel.alert_id))
+
+
 def test_a_restricted_warning_reaches_posts_only(sqlite_story):
     story = sqlite_story
     sent = story.gateway.submit(story.gateway.read(warning(story, severity="Extreme", scope="Restricted")))
