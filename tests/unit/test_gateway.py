@@ -6,8 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from broadcast.errors import LedgerUnavailable
-from broadcast.ledger import engine
+from broadcast.gateway import Gateway, House
+from broadcast.ledger import Ledger, Seal, engine
 from broadcast.ledger import tables as t
+from broadcast.ledger.seal import WrongKey
 
 from .stories import CANCEL, ORANGE, YELLOW
 
@@ -150,3 +152,16 @@ def test_batches_that_find_their_peer_busy_are_sent_by_whoever_is_done_each_once
 
     assert len(story.sent("voice")) == sum(row["channel"] == "voice" for row in story.gateway.ledger.deliveries(alert_id=1))
     assert not far_end.turned_away
+
+
+def test_another_seal_key_is_refused_before_it_can_seal_anything(sqlite_story):
+    story = sqlite_story
+    Seal.make(story.folder / "other.key")
+    other = Ledger(str(story.gateway.ledger.database.url), Seal.from_file(story.folder / "other.key"))
+    house = story.gateway.house
+    stranger = Gateway(House(other, house.county, house.sources, house.far_ends, house.templates, house.ring, house.clock))
+
+    with pytest.raises(WrongKey, match="not the one that the ledger was written with"):
+        stranger.submit(story.read(YELLOW))
+    assert story.gateway.alerts() == []
+    other.close()
