@@ -33,7 +33,8 @@ _MAY_FOLLOW: dict[State, frozenset[State]] = {
     State.SENDING: frozenset(State) - {State.SENDING, State.PLANNED},
     State.DEFERRED: frozenset(State) - {State.PLANNED, State.DEFERRED},
     State.IN_DOUBT: frozenset({State.DEFERRED, State.ACCEPTED, State.DELIVERED, State.REJECTED, State.FAILED, State.CANCELLED}),
-    State.ACCEPTED: frozenset({State.DELIVERED, State.REJECTED, State.FAILED}),
+    # Cancelled: a loudspeaker system takes a warning off before it was on the air.
+    State.ACCEPTED: frozenset({State.DELIVERED, State.REJECTED, State.FAILED, State.CANCELLED}),
     State.REJECTED: frozenset({State.DELIVERED}),
     State.FAILED: frozenset({State.DELIVERED}),
     State.CANCELLED: frozenset({State.DELIVERED}),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from . import process, queue
 from .channels import Peer, open_peer
 from .errors import InvalidFiles, NotFound, Problem
-from .gateway import CountySettings, Gateway, House, Source, far_ends
+from .gateway import CountySettings, Gateway, House, Source, open_ways
 from .ledger import Ledger, Seal
 from .rate import RateLimiter
 from .resources import TEMPLATES
@@ -64,6 +64,7 @@ class _Source(_Table):
     senders: tuple[str, ...] = ()
     code_system: CodeSystem | None = None
     token: str = ""
+    scopes: tuple[Literal["submit", "read"], ...] = ("submit", "read")
 
 
 class _Peer(_Table):
@@ -78,15 +79,33 @@ class _Peer(_Table):
 
 class _Server(_Table):
     host: str = "127.0.0.1"
+    public_url: str = Field(default="", pattern=r"^(https?://\S+)?$")  # where persons reach the confirmation page
     port: int = Field(default=8141, ge=1, le=65535)
+    callback_url: str = Field(default="", pattern=r"^(https?://\S+)?$")  # where providers reach us; "" = http://host:port
     callbacks: dict[str, str] = Field(default_factory=dict)  # peer → secret path segment
     allow: tuple[IPvAnyNetwork, ...] = ()  # addresses or networks that may call back; () = any (the path is secret)
+
+
+Peers = dict[str, tuple[str, ...]]  # channel → its peers, first choice first
+
+
+class _Order(BaseModel):
+    """In which order the peers of a channel are tried; `[order.red]` and the like for one level, `[order]` for all others."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    red: Peers = Field(default_factory=dict)
+    orange: Peers = Field(default_factory=dict)
+    yellow: Peers = Field(default_factory=dict)
+    blue: Peers = Field(default_factory=dict)
+    __pydantic_extra__: Peers  # the channels that stand in [order] itself
 
 
 class _Config(_Table):
     county: _County
     source: tuple[_Source, ...] = ()
     peer: tuple[_Peer, ...] = ()
+    order: _Order = Field(default_factory=lambda: _Order.model_validate({}))
     server: _Server = _Server()
 
 
@@ -104,6 +123,7 @@ class Settings:
     folders: _County
     sources: tuple[Source, ...]
     peers: tuple[Peer, ...]
+    order: Mapping[str, Peers]  # level, or "" for all others
     server: _Server
 
     @property
@@ -159,6 +179,7 @@ def load(home: Path | None = None) -> Settings:
         raise NotFound(f"no {CONFIG} in {folder}: run `broadcast init` there, or name the folder with BROADCAST_HOME or --home")
     config = _parse(path)
     embedded = environment.redis_url is None
+    server = _Server(**{**config.server.model_dump(), "callbacks": _secrets(config.server.callbacks, folder, path)})
     return Settings(
         home=folder,
         database_url=environment.database_url.get_secret_value()
@@ -168,11 +189,12 @@ def load(home: Path | None = None) -> Settings:
         embedded=embedded,
         seal_key_file=environment.seal_key_file or folder / "seal.key",
         threads=environment.threads,
-        county=CountySettings(config.county.name, config.county.signature, config.county.public_drills),
+        county=CountySettings(config.county.name, config.county.signature, config.county.public_drills, config.server.public_url),
         folders=config.county,
         sources=tuple(_source(s, folder, path) for s in config.source),
-        peers=_peers(config.peer, folder, path),
-        server=_Server(**{**config.server.model_dump(), "callbacks": _secrets(config.server.callbacks, folder, path)}),
+        peers=_peers(config.peer, server, folder, path),
+        order=_order(config.order),
+        server=server,
     )
 
 
@@ -193,11 +215,23 @@ def _parse(path: Path) -> _Config:
         raise InvalidFiles(problems) from None
 
 
+def _order(found: _Order) -> dict[str, Peers]:
+    levels = {"red": found.red, "orange": found.orange, "yellow": found.yellow, "blue": found.blue}
+    return {"": found.__pydantic_extra__ or {}, **{level: by for level, by in levels.items() if by}}
+
+
 def _source(one: _Source, home: Path, path: Path) -> Source:
-    return Source(one.name, frozenset(one.sender_codes), frozenset(one.senders), one.code_system, _secret(one.token, home, path))
+    return Source(
+        one.name,
+        frozenset(one.sender_codes),
+        frozenset(one.senders),
+        one.code_system,
+        _secret(one.token, home, path),
+        frozenset(one.scopes),
+    )
 
 
-def _peers(found: Iterable[_Peer], home: Path, path: Path) -> tuple[Peer, ...]:
+def _peers(found: Iterable[_Peer], server: _Server, home: Path, path: Path) -> tuple[Peer, ...]:
     return tuple(
         open_peer(
             name=one.name,
@@ -206,16 +240,42 @@ def _peers(found: Iterable[_Peer], home: Path, path: Path) -> tuple[Peer, ...]:
             simulated=one.simulated,
             concurrency=one.concurrency,
             rate=one.rate,
-            options=_secrets(one.options, home, path),
+            options={key: _with_callback(value, server, path) for key, value in _secrets(one.options, home, path).items()},
             file=str(path),
         )
         for one in found
     )
 
 
+def _with_callback(value: Any, server: _Server, path: Path) -> Any:
+    """A value "callback:PEER" is where we take that peer's callbacks: some protocols tell it with each call."""
+    if not (isinstance(value, str) and value.startswith("callback:")):
+        return value
+    peer = value.removeprefix("callback:")
+    if peer not in server.callbacks:
+        raise InvalidFiles([Problem(str(path), 0, "error", f"{value}: [server.callbacks] has no {peer}")])
+    return callback_address(server, peer)
+
+
+def callback_address(server: _Server, peer: str) -> str:
+    """Where a provider's callbacks of this peer come in, its secret included."""
+    base = server.callback_url.rstrip("/") or f"http://{server.host}:{server.port}"
+    return f"{base}/callbacks/{peer}/{server.callbacks[peer]}"
+
+
 def _secrets(options: Mapping[str, Any], home: Path, path: Path) -> dict[str, Any]:
     """Values like "env:NAME" and "file:NAME" stand for what is there, so that no secret needs to be in the TOML."""
-    return {key: _secret(value, home, path) if isinstance(value, str) else value for key, value in options.items()}
+    return {key: _opened(value, home, path) for key, value in options.items()}
+
+
+def _opened(value: Any, home: Path, path: Path) -> Any:
+    if isinstance(value, str):
+        return _secret(value, home, path)
+    if isinstance(value, dict):
+        return _secrets(value, home, path)
+    if isinstance(value, list):
+        return [_opened(each, home, path) for each in value]
+    return value
 
 
 def _secret(value: str, home: Path, path: Path) -> str:
@@ -237,7 +297,7 @@ def open_gateway(settings: Settings, clock: Callable[[], datetime] | None = None
         ledger=Ledger(settings.database_url, Seal.from_file(settings.seal_key_file)),
         county=settings.county,
         sources=settings.sources,
-        far_ends=far_ends(settings.peers, settings.threads),
+        ways=open_ways(settings.peers, settings.order, settings.threads),
         templates=_templates(settings),
         ring=bell.ring,
         rate=RateLimiter(client, "broadcast"),

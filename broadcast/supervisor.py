@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -204,6 +205,7 @@ def sweep(settings: Settings) -> int:
         ("sweep", lambda: _sweep(gateway)),
         ("planner", lambda: 0.0 if gateway.plan_for(PLAN_SECONDS) else 0.1),
         ("inbox", lambda: 0.0 if gateway.work_inbox() else INBOX_PAUSE),
+        *((f"errands of {peer}", partial(gateway.run_errands, peer)) for peer in gateway.errands()),
     ]
     threads = [threading.Thread(target=_repeat, args=(name, job, stopping), name=name) for name, job in jobs]
     for thread in threads:

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from broadcast.channels import open_peer
-from broadcast.gateway import CountySettings, Gateway, House, Source, far_ends
+from broadcast.gateway import CountySettings, Gateway, House, Source, open_ways
 from broadcast.ledger import Ledger, Seal
 from broadcast.ledger import tables as t
 from broadcast.resources import EXAMPLES, TEMPLATES
@@ -65,11 +65,21 @@ def small_roster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("roster")
     regions = Regions.load(read_folder(DEQING / "regions", "*.csv", "*.geojson"))
     synthetic.write(folder, regions, (DEQING / "regions" / "population.csv").read_text(encoding="utf8"), "M", 1)
+    _with_a_grid(folder)
     lines = ["region,grid,phone,synthetic"]
     lines += [f"330521115{201 + n % 2},1,1549{n:07d},1" for n in range(300)]  # 莫干山镇
     lines += [f"330521102{200 + n % 2},1,1948{n:07d},1" for n in range(200)]  # 新市镇
     (folder / "residents.csv").write_text("\n".join(lines) + "\n", encoding="utf8")
     return folder
+
+
+def _with_a_grid(folder: Path) -> None:
+    """Size M has no grids: one head and two micro-grid heads in one village, so that tasks have somebody to go to."""
+    roles = ("GRID_HEAD", "MICROGRID_HEAD", "MICROGRID_HEAD")
+    with (folder / "people.csv").open("a", encoding="utf8") as people, (folder / "posts.csv").open("a", encoding="utf8") as posts:
+        for n, role in enumerate(roles, 1):
+            people.write(f"G{n},沈测网{n},1549900000{n},,sim:grid:G{n},1,0\n")
+            posts.write(f"G{n},{role},330521115201,A\n")
 
 
 @pytest.fixture
@@ -179,7 +189,7 @@ def open_story(database_url: str, folder: Path) -> Story:
     house = House(
         ledger=ledger, county=CountySettings("德清县", "德清应急"),
         sources=[Source("deqing-met", frozenset({"33052141600000"})), Source("deqing-water", frozenset({"33052133200000"}))],
-        far_ends=far_ends(peers), templates=[TEMPLATES], ring=ring, clock=clock,
+        ways=open_ways(peers), templates=[TEMPLATES], ring=ring, clock=clock,
     )  # fmt: skip
     return Story(Gateway(house), clock, folder, rung)
 

@@ -11,12 +11,28 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import InvalidFiles, Problem
 from .base import Capabilities, Channel
+from .ebd import Ebd
+from .feed import Feed
+from .grid import Grid
 from .loopback import Loopback
 from .mas import Mas
+from .smpp import Smpp
+from .vms import Vms
+from .zwdd import ZwddDing, ZwddNotice
 
 CHANNELS = ("speaker", "sms", "voice", "zwdd", "grid", "feed")  # 村村响, 短信, 语音, 浙政钉, 141, and other platforms
 
-PROTOCOLS: dict[str, type[Channel]] = {"loopback": Loopback, "mas": Mas}
+PROTOCOLS: dict[str, type[Channel]] = {
+    "loopback": Loopback,
+    "mas": Mas,
+    "smpp": Smpp,
+    "ebd": Ebd,
+    "vms": Vms,
+    "zwdd-notice": ZwddNotice,
+    "zwdd-ding": ZwddDing,
+    "grid": Grid,
+    "feed": Feed,
+}
 
 # Keeping a warning in a file must never count as having told a living person.
 SIMULATED_ONLY = frozenset({"loopback"})
@@ -93,9 +109,14 @@ def feature_matrix() -> str:
         "text limit",
         "texts",
         "reports",
+        "answers",
         "deduplicates",
         "asked",
         "stops",
+        "names",
+        "gap",
+        "per number",
+        "collects",
         "doubt",
     )
     rows = [heads, tuple("---" for _ in heads), *(_row(name, protocol) for name, protocol in PROTOCOLS.items())]
@@ -104,15 +125,17 @@ def feature_matrix() -> str:
 
 def _row(name: str, protocol: type[Channel]) -> tuple[str, ...]:
     can = protocol.capabilities
-    limit = f"{can.text_limit} {can.unit}" if can.text_limit else "none"
-    flags = (can.receipts, can.deduplicates, can.can_be_asked, can.can_stop)
+    flags = (can.receipts, can.acknowledges, can.deduplicates, can.can_be_asked, can.can_stop, can.named)
     return (
         f"`{name}`",
         ", ".join(channel for channel in CHANNELS if channel in protocol.serves),
         str(can.per_call),
-        limit,
+        f"{can.text_limit} {can.unit}" if can.text_limit else "none",
         "one per call" if can.one_text else "each its own",
         *("yes" if flag else "no" for flag in flags),
+        f"{can.gap_seconds} s" if can.gap_seconds else "none",
+        ", ".join(f"{limit.calls} in {limit.seconds} s" for limit in can.callee_limits) or "no limit",
+        f"every {can.collect_seconds} s" if can.collect_seconds else "no",
         f"{can.doubt_seconds} s",
     )
 

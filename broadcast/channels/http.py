@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -64,15 +64,64 @@ def post(
     `tries` times. A refusal in the provider's own words reaches `read` whatever the HTTP status, except where
     the status alone decides: 3xx, 401, 403, 407, 429, and 503 with Retry-After.
     """
+    return post_with_status(
+        client, url, content=content, headers=headers, read=lambda _status, body: read(body), seconds=seconds, tries=tries
+    )
+
+
+def post_with_status(
+    client: httpx.Client,
+    url: str,
+    *,
+    content: bytes,
+    headers: Mapping[str, str],
+    read: Callable[[int, bytes], T],
+    seconds: float = 30.0,
+    tries: int = 3,
+) -> T:
+    """As `post`, for providers whose HTTP status is the answer: `read` gets it too, whatever it is except where it decides."""
+    return _answer(client, _Request("POST", url, headers, content), read, seconds, tries)
+
+
+def get(
+    client: httpx.Client,
+    url: str,
+    *,
+    query: str,
+    headers: Mapping[str, str],
+    read: Callable[[bytes], T],
+    seconds: float = 30.0,
+    tries: int = 3,
+) -> T:
+    """As `post`, with GET. `query` (encoded, without "?") goes on the wire only, for a provider that wants a secret there:
+    httpx logs the URL of every request, and must not know it.
+    """
+    return _answer(client, _Request("GET", url, headers, query=query), lambda _status, body: read(body), seconds, tries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes | None = field(default=None, repr=False)
+    query: str = field(default="", repr=False)
+
+    def extensions(self) -> dict[str, bytes]:
+        """httpx writes a "target" into the request line as it is, and shows it nowhere."""
+        return {"target": httpx.URL(self.url).raw_path + b"?" + self.query.encode("ascii")} if self.query else {}
+
+
+def _answer(client: httpx.Client, request: _Request, read: Callable[[int, bytes], T], seconds: float, tries: int) -> T:
     connecting = Retrying(
         retry=retry_if_exception_type(NotConnected),
         stop=stop_after_attempt(tries),
         wait=wait_exponential(multiplier=0.05, max=0.5),
         reraise=True,
     )
-    status, body = connecting(_exchange, client, url, content, headers, seconds)
+    status, body = connecting(_exchange, client, request, seconds)
     try:
-        return read(body)
+        return read(status, body)
     except ValueError:
         raise _unusable(status) from None
 
@@ -98,9 +147,15 @@ _FAILURES: tuple[tuple[type[Exception], _Kind], ...] = (
 )
 
 
-def _exchange(client: httpx.Client, url: str, content: bytes, headers: Mapping[str, str], seconds: float) -> tuple[int, bytes]:
+def _exchange(client: httpx.Client, request: _Request, seconds: float) -> tuple[int, bytes]:
     try:
-        with client.stream("POST", url, content=content, headers=dict(headers)) as response:
+        with client.stream(
+            request.method,
+            request.url,
+            content=request.content,
+            headers=dict(request.headers),
+            extensions=request.extensions(),
+        ) as response:
             _refuse_by_status(response)
             return response.status_code, _body(response, seconds)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..delivery import Receipt, State
 from ..errors import InDoubt, Misconfigured, Unavailable, Unsupported
-from .base import Call, Callback, Capabilities, Message, Report
+from .base import Answer, Call, Callback, Capabilities, Heard, Message
 
 
 class LoopbackOptions(BaseModel):
@@ -57,17 +57,24 @@ class Loopback:
             self._keep(file, call)
         return [Receipt(State(self._options.answers), "kept", ref=f"loopback-{call.key}") for _ in call.messages]
 
-    def ask(self, call: Call, refs: Sequence[str]) -> Sequence[Receipt]:  # noqa: ARG002 - the contract's signature
+    def ask(self, call: Call) -> Sequence[Receipt]:  # noqa: ARG002 - the contract's signature
         """Always Unsupported: send again, it deduplicates."""
         raise Unsupported("loopback cannot be asked: send the call again, the same key is kept once")
 
-    def receipts(self, callback: Callback) -> Sequence[Report]:  # noqa: ARG002 - the contract's signature
+    def read(self, callback: Callback) -> Sequence[Heard]:  # noqa: ARG002 - the contract's signature
         """Always ValueError: nobody calls back."""
         raise ValueError("loopback has no callbacks")
 
-    def answer(self, callback: Callback) -> tuple[int, str, bytes]:  # noqa: ARG002 - the contract's signature
+    def answer(self, callback: Callback) -> Answer:  # noqa: ARG002 - the contract's signature
         """404: nobody calls back."""
-        return 404, "text/plain", b"loopback has no callbacks"
+        return Answer(404, "text/plain", b"loopback has no callbacks")
+
+    def collect(self, keep: Callable[[Callback], None], seconds: float) -> None:  # noqa: ARG002 - the contract's signature
+        """Always Unsupported: nothing waits in a file."""
+        raise Unsupported("loopback has nothing to collect")
+
+    def close(self) -> None:
+        """Nothing: the file is open only while it is written."""
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
@@ -101,7 +108,7 @@ class Loopback:
         self._read_to += len(added)
 
     def _keep(self, file: int, call: Call) -> None:
-        new = [message for message in call.messages if (call.key, message.seq) not in self._kept]
+        new = [message for message in call.messages if (_key(call, message), message.seq) not in self._kept]
         lines = b"".join(_line(call, message) for message in new)
         if not lines:
             return
@@ -114,7 +121,7 @@ class Loopback:
 
 def _line(call: Call, message: Message) -> bytes:
     kept = {
-        "key": call.key,
+        "key": _key(call, message),
         "seq": message.seq,
         "purpose": call.purpose.value,
         "address": masked(message.address),
@@ -122,6 +129,11 @@ def _line(call: Call, message: Message) -> bytes:
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
     return json.dumps(kept, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def _key(call: Call, message: Message) -> str:
+    """The delivery's own key where it has one: a later call may hold only some of an earlier one's messages."""
+    return message.key or call.key
 
 
 def masked(address: str) -> str:

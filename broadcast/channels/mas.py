@@ -1,4 +1,4 @@
-"""China Mobile 云MAS over HTTP: one text to up to 5,000 phones in one request; reports come later by callback.
+"""China Mobile 云MAS over HTTP: one text to up to 5,000 phones in one request; reports and replies are pushed or polled.
 
 The provider puts the 【签名】 in front by the sign code, so a text never carries one. It refuses a whole request for
 one bad number: `send` halves until the bad ones are found, and rejects only those.
@@ -10,17 +10,18 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from enum import Enum, auto
 from typing import Annotated, ClassVar, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, HttpUrl, SecretStr, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, FilePath, HttpUrl, SecretStr, StringConstraints, model_validator
 
 from ..delivery import Receipt, State
 from ..errors import ChannelError, InDoubt, Misconfigured, Unavailable, Unsupported
-from . import http
-from .base import Call, Callback, Capabilities, Purpose, Report
+from . import http, replies
+from .base import Answer, Call, Callback, Capabilities, Heard, Purpose, Reply, Report
 
 
 class Meaning(Enum):
@@ -66,8 +67,11 @@ DELIVERED = "DELIVRD"  # the only reportStatus that means success
 
 BEIJING = timezone(timedelta(hours=8))
 MAX_TEXT = 480  # UTF-16 units; contracts allow 500 with the 【签名】, whose longest seen is 16 + 2
+MAX_TEXTS = 999  # 多对多, each number its own text: fewer than 1,000 numbers
 MAX_CALLBACK_BYTES = 4 << 20
 MAX_CALLBACK_REPORTS = 10_000
+
+MAX_SERIAL = 18  # digits; with the service number at most 20
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
@@ -85,21 +89,39 @@ class MasOptions(BaseModel):
     path: Literal["", "/sms/norsubmit", "/sms/submit"] = ""  # "": norsubmit over HTTP, submit over HTTPS
     content_type: Literal["text/plain", "application/json"] = "text/plain"
     add_serial: Annotated[str, StringConstraints(pattern=r"^[0-9]{0,18}$")] = ""
+    serial_digits: int = Field(0, ge=0, le=4)  # of the alert's number, appended to add_serial: a reply then tells the alert
     secret_in_body: bool = True  # older contracts have the password in the mac only
     ca_file: FilePath | None = None  # PEM; for gateways whose certificate a private CA signed
+    one_text: bool = True  # false: 多对多, each number its own text
     per_call: int = Field(1000, ge=1, le=5000)
     text_limit: int = Field(62, ge=1, le=MAX_TEXT)  # our own words: one part is 70, a 【签名】 of six characters is 8
     doubt_seconds: int = Field(120, ge=1, le=86_400)
+    collect_seconds: int = Field(0, ge=0, le=3600)  # how often to poll for reports and replies; 0: the platform pushes them
     requests_per_call: int = Field(200, ge=1, le=10_000)  # bounds the halving for bad numbers
     connect_seconds: float = Field(5.0, gt=0, le=60)
     read_seconds: float = Field(20.0, gt=0, le=120)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fewer_where_texts_differ(cls, given: object) -> object:
+        if isinstance(given, dict) and given.get("one_text") is False:
+            return {"per_call": MAX_TEXTS} | given
+        return given
+
+    @model_validator(mode="after")
+    def _fits(self) -> MasOptions:
+        if not self.one_text and self.per_call > MAX_TEXTS:
+            raise ValueError(f"with one_text = false per_call is at most {MAX_TEXTS}")
+        if len(self.add_serial) + self.serial_digits > MAX_SERIAL:
+            raise ValueError(f"add_serial and serial_digits have at most {MAX_SERIAL} digits together")
+        return self
 
 
 class Mas:
     """One 云MAS account."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        per_call=1000, text_limit=62, unit="utf16", one_text=True, receipts=True, doubt_seconds=120
+        per_call=1000, text_limit=62, unit="utf16", one_text=True, receipts=True, acknowledges=True, doubt_seconds=120
     )
     Options: ClassVar[type[BaseModel]] = MasOptions
     serves: ClassVar[frozenset[str]] = frozenset({"sms"})
@@ -107,34 +129,60 @@ class Mas:
     def __init__(self, options: MasOptions) -> None:
         self._options = options
         default = "/sms/submit" if options.url.scheme == "https" else "/sms/norsubmit"
-        self._url = str(options.url).rstrip("/") + (options.path or default)
+        base = str(options.url).rstrip("/")
+        self._url = base + (options.path or default)
+        self._boxes = {name: f"{base}/sms/{name}" for name in ("report", "deliver")}
+        self._headers = {"Content-Type": f"{options.content_type}; charset=utf-8"}
         self._client = http.open_client(
             ca_file=options.ca_file, connect_seconds=options.connect_seconds, read_seconds=options.read_seconds
         )
 
     def send(self, call: Call) -> Sequence[Receipt]:
-        """One receipt for each message, in order. Two messages to one phone are one SMS and share its receipt."""
+        """One receipt for each message, in order. Two messages to one phone are one SMS and share its receipt; a second
+        text for the same phone is due again, as a request holds one for each.
+        """
         self._refuse_what_cannot_be(call)
-        mobiles = [_national(message.address) for message in call.messages]
-        distinct = list(dict.fromkeys(mobile for mobile in mobiles if mobile))
-        known = self._hand_over(distinct, call.messages[0].text) if distinct else {}
-        return [known[mobile] if mobile else NOT_A_MOBILE for mobile in mobiles]
+        texts: dict[str, str] = {}
+        for message in call.messages:
+            texts.setdefault(_national(message.address), message.text)
+        texts.pop("", None)
+        serial = self._options.add_serial + replies.serial(call.facts.alert_id, self._options.serial_digits)
+        known = self._hand_over(texts, serial) if texts else {}
+        return [
+            NOT_A_MOBILE if not mobile else known[mobile] if texts[mobile] == message.text else ANOTHER_TEXT
+            for mobile, message in ((_national(message.address), message) for message in call.messages)
+        ]
 
-    def ask(self, call: Call, refs: Sequence[str]) -> Sequence[Receipt]:  # noqa: ARG002 - the contract's signature
+    def ask(self, call: Call) -> Sequence[Receipt]:  # noqa: ARG002 - the contract's signature
         """Always Unsupported: 云MAS has no question about one call, only reports."""
         raise Unsupported("mas cannot be asked what became of a call: wait for its reports")
 
-    def receipts(self, callback: Callback) -> Sequence[Report]:
-        """The reports of a push: one JSON object, or a list of them. ValueError for anything else."""
+    def read(self, callback: Callback) -> Sequence[Heard]:
+        """The reports and replies of a push or a poll: one JSON object, or a list of them. ValueError for anything else."""
         found = _json(callback.body, MAX_CALLBACK_BYTES)
         items = found if isinstance(found, list) else [found]
         if len(items) > MAX_CALLBACK_REPORTS:
             raise ValueError(f"more than {MAX_CALLBACK_REPORTS} reports in one callback")
-        return [_report(item) for item in items]
+        return [self._heard(_object(item)) for item in items]
 
-    def answer(self, callback: Callback) -> tuple[int, str, bytes]:  # noqa: ARG002 - the contract's signature
+    def answer(self, callback: Callback) -> Answer:  # noqa: ARG002 - the contract's signature
         """200: the platform looks at the status alone."""
-        return 200, "text/plain", b"OK"
+        return Answer(200, "text/plain", b"OK")
+
+    def collect(self, keep: Callable[[Callback], None], seconds: float) -> None:
+        """Polls both boxes until they are empty. A poll empties a box: what it brought is kept before the next poll."""
+        if not self._options.collect_seconds:
+            raise Unsupported("this peer is not polled: its collect_seconds is 0")
+        deadline = time.monotonic() + seconds
+        for name, url in self._boxes.items():
+            while body := self._poll(url):
+                keep(Callback(f"poll/{name}", {}, body))
+                if time.monotonic() > deadline:
+                    break
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._client.close()
 
     def _refuse_what_cannot_be(self, call: Call) -> None:
         if call.purpose is Purpose.STOP:
@@ -143,16 +191,13 @@ class Mas:
             raise Unsupported("a call without messages")
         if len(call.messages) > self._options.per_call:
             raise Unsupported(f"{len(call.messages)} messages in one call; this peer's per_call is {self._options.per_call}")
-        if len({message.text for message in call.messages}) > 1:
-            raise Unsupported("mas sends one text per call; these messages differ")
-        try:
-            length = len(call.messages[0].text.encode("utf-16-le")) // 2
-        except UnicodeEncodeError:
-            raise Unsupported("a text with half a character (a lone surrogate) in it") from None
-        if not 0 < length <= MAX_TEXT:
-            raise Unsupported(f"a text of {length} UTF-16 units; mas takes 1 to {MAX_TEXT}")
+        texts = {message.text for message in call.messages}
+        if self._options.one_text and len(texts) > 1:
+            raise Unsupported("this peer sends one text per call; these messages differ")
+        for text in texts:
+            _refuse_text(text)
 
-    def _hand_over(self, mobiles: Sequence[str], text: str) -> dict[str, Receipt]:
+    def _hand_over(self, texts: Mapping[str, str], serial: str) -> dict[str, Receipt]:
         """What became of each number. Raises only as long as the provider has said nothing about any of them.
 
         A request that is refused for one of its numbers is halved, so k bad numbers of n cost about 2·k·log2(n)
@@ -160,13 +205,13 @@ class Mas:
         taken must not be sent again because the other one broke off.
         """
         known: dict[str, Receipt] = {}
-        parts = [mobiles]  # still to be handed over; the last is next
+        parts = [list(texts)]  # still to be handed over; the last is next
         for request in range(self._options.requests_per_call):
             if not parts:
                 break
             part = parts.pop()
             try:
-                receipt = self._submit(part, text)
+                receipt = self._submit({mobile: texts[mobile] for mobile in part}, serial)
             except ChannelError as error:
                 if request == 0:
                     raise
@@ -181,13 +226,13 @@ class Mas:
                 known[part[0]] = Receipt(State.REJECTED, "InvalidMobile")
         return known | dict.fromkeys((mobile for part in parts for mobile in part), NOT_TRIED)
 
-    def _submit(self, mobiles: Sequence[str], text: str) -> Receipt | None:
+    def _submit(self, texts: Mapping[str, str], serial: str) -> Receipt | None:
         """One request. A receipt when it was taken, None when a smaller one might be; raises for every other answer."""
         word, ref = http.post(
             self._client,
             self._url,
-            content=self._body(mobiles, text),
-            headers={"Content-Type": f"{self._options.content_type}; charset=utf-8"},
+            content=self._body(texts, serial),
+            headers=self._headers,
             read=_read_answer,
             seconds=self._options.read_seconds,
         )
@@ -198,26 +243,54 @@ class Mas:
             raise Unavailable(f"the provider answers {word}", retry_after=RETRY_AFTER.get(word))
         if meaning is Meaning.MAYBE:
             raise InDoubt(f"the provider answers {word}")
-        if meaning is Meaning.ABOUT_US or (meaning is Meaning.TOO_MANY and len(mobiles) == 1):
+        if meaning is Meaning.ABOUT_US or (meaning is Meaning.TOO_MANY and len(texts) == 1):
             raise Misconfigured(f"the provider answers {word}: check the account, the sign code and the contract")
         return None
 
-    def _body(self, mobiles: Sequence[str], text: str) -> bytes:
+    def _body(self, texts: Mapping[str, str], serial: str) -> bytes:
         options = self._options
-        joined, secret = ",".join(mobiles), options.secret_key.get_secret_value()
-        signed = (options.ec_name, options.ap_id, secret, joined, text, options.sign, options.add_serial)
+        secret, mobiles = options.secret_key.get_secret_value(), ",".join(texts)
+        content = next(iter(texts.values()))
+        if not options.one_text:
+            # 多对多: number → text, as a JSON map in a string. ASSUMPTION: it names the numbers and `mobiles` is empty, and
+            # the mac is taken over the same parts with that string as content; no public text was found on either.
+            mobiles, content = "", json.dumps(texts, ensure_ascii=False)
+        signed = (options.ec_name, options.ap_id, secret, mobiles, content, options.sign, serial)
         fields = {
             "ecName": options.ec_name,
             "apId": options.ap_id,
-            "mobiles": joined,
-            "content": text,
+            "mobiles": mobiles,
+            "content": content,
             "sign": options.sign,
-            "addSerial": options.add_serial,
+            "addSerial": serial,
             "mac": mac(signed),
         }
         if options.secret_in_body:
             fields["secretKey"] = secret
         return base64.b64encode(json.dumps(fields, ensure_ascii=False).encode())
+
+    def _poll(self, url: str) -> bytes:
+        """What waits in one box, as it came; empty when nothing does. ASSUMPTION: at most 1 MiB at once."""
+        options = self._options
+        account = {"ecName": options.ec_name, "apId": options.ap_id, "secretKey": options.secret_key.get_secret_value()}
+        body = base64.b64encode(json.dumps(account, ensure_ascii=False).encode())
+        return http.post(self._client, url, content=body, headers=self._headers, read=_read_box, seconds=options.read_seconds)
+
+    def _heard(self, item: Mapping[str, object]) -> Heard:
+        return self._reply(item) if "smsContent" in item else _report(item)
+
+    def _reply(self, item: Mapping[str, object]) -> Reply:
+        """What somebody wrote back. A sender that is no mobile (another service's own notice) is nobody's reply."""
+        said = _plain(item.get("smsContent"))
+        options = self._options
+        return Reply(
+            replies.verb(said),
+            address=replies.address(_plain(item.get("mobile"))),
+            # ASSUMPTION: addSerial is what was appended to the service number, as in the request.
+            alert_ending=replies.alert_ending(_plain(item.get("addSerial")), options.add_serial, options.serial_digits),
+            said=replies.kept(said),
+            at=_time(item.get("sendTime")),
+        )
 
 
 def mac(parts: Iterable[str]) -> str:
@@ -227,9 +300,9 @@ def mac(parts: Iterable[str]) -> str:
 
 NOT_A_MOBILE = Receipt(State.REJECTED, "", "not a mobile number of mainland China")
 NOT_TRIED = Receipt(State.DEFERRED, "", "not handed over: the provider refused a larger request for one of its numbers")
+ANOTHER_TEXT = Receipt(State.DEFERRED, "", "not handed over: another text for the same phone went out first")
 
 _MOBILE = re.compile(r"\+86(1[0-9]{10})")
-_REPORTED_MOBILE = re.compile(r"(?:\+?86)?(1[0-9]{10})")
 _RSPCOD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _REF = re.compile(r"[!-~]{1,64}")  # printable ASCII: what goes into an index and a log line
 _TIME = re.compile(r"20[0-9]{12}")  # yyyyMMddHHmmss of this century
@@ -239,6 +312,15 @@ def _national(address: str) -> str:
     """The eleven digits that the provider wants; "" for anything that is not +86 and a mobile."""
     match = _MOBILE.fullmatch(address)
     return match[1] if match else ""
+
+
+def _refuse_text(text: str) -> None:
+    try:
+        length = len(text.encode("utf-16-le")) // 2
+    except UnicodeEncodeError:
+        raise Unsupported("a text with half a character (a lone surrogate) in it") from None
+    if not 0 < length <= MAX_TEXT:
+        raise Unsupported(f"a text of {length} UTF-16 units; mas takes 1 to {MAX_TEXT}")
 
 
 def _receipt_of(error: ChannelError) -> Receipt:
@@ -259,10 +341,26 @@ def _read_answer(body: bytes) -> tuple[str, str]:
     return word, group if _REF.fullmatch(group) else ""
 
 
-def _report(item: object) -> Report:
-    found = _object(item)
+def _read_box(body: bytes) -> bytes:
+    """A list, or one report or reply, as it came; empty for an empty list. ValueError for foreign bytes."""
+    found = _json(body, http.MAX_RESPONSE_BYTES) if body.strip() else []
+    if isinstance(found, list):
+        return body if found else b""
+    fields = _object(found)
+    if "reportStatus" in fields or "smsContent" in fields:
+        return body
+    word, _ = _read_answer(body)
+    meaning = MEANINGS.get(word, UNKNOWN_WORD)
+    if meaning is Meaning.TAKEN:
+        return b""
+    if meaning in (Meaning.COME_LATER, Meaning.MAYBE):  # a poll hands nothing over: nothing can be in doubt
+        raise Unavailable(f"the poll was answered {word}", retry_after=RETRY_AFTER.get(word))
+    raise Misconfigured(f"the poll was answered {word}: check the account and the contract")
+
+
+def _report(found: Mapping[str, object]) -> Report:
     ref = _plain(found.get("msgGroup") or found.get("mgsGroup"))
-    mobile = _REPORTED_MOBILE.fullmatch(_plain(found.get("mobile")))
+    mobile = replies.address(_plain(found.get("mobile")))
     status = found.get("reportStatus")
     if not _REF.fullmatch(ref) or not mobile or not isinstance(status, str) or not status:
         raise ValueError("a report needs msgGroup, mobile and reportStatus")
@@ -272,7 +370,7 @@ def _report(item: object) -> Report:
         ref=ref,
         at=_time(found.get("receiveDate")),
     )
-    return Report(receipt, address=f"+86{mobile[1]}", submitted=_time(found.get("submitDate")))
+    return Report(receipt, address=mobile, submitted=_time(found.get("submitDate")))
 
 
 def _code(value: str) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BroadcastError, ChannelError, InvalidFiles, LedgerUnavailable, NotFound, Refused
-from . import alerts, audit, county, demo, making, running, status
+from . import alerts, audit, county, demo, making, running, status, ways
 from .opening import UsageMistake
 from .saying import clean, note
 
@@ -79,6 +79,8 @@ app.command("cancel")(alerts.cancel)
 app.command("status")(status.status)
 app.command("test")(alerts.send_test)
 app.command("health")(audit.health)
+app.command("speakers")(ways.speakers)
+app.command("channels")(ways.channels)
 app.command("up")(running.up)
 app.command("worker")(running.worker)
 app.command("sweep")(running.sweep)

@@ -26,7 +26,7 @@ _WAIT = "60"  # seconds for one warning to settle
 _STOP_SECONDS = 30.0  # `up` gives its own children 15
 _LOG_LINES = 15
 # One SMS in a hundred is reported as not arrived: without a gap, the table at the end would show nothing.
-_GAPS = "fail_share=0.01"
+_GAPS = "mas.fail_share=0.01"
 
 
 def demo(
@@ -102,8 +102,8 @@ class _Stage:
 
 def _play(stage: _Stage, size: Size) -> None:
     with _ended_by_signals(stage):
-        stage.run("init", "--example", "deqing", "--size", size.value, "--port", str(_free_pair()))
-        stage.start("simulate", "--fault", _GAPS)
+        stage.run("init", "--example", "deqing", "--size", size.value, "--port", str(_free_ports()))
+        stage.start("simulate", "--speed", "20", "--fault", _GAPS)
         stage.start("up")
         stage.run("health", "--wait", "30")
         token = str(stage.home / "deqing-met.token")
@@ -131,14 +131,15 @@ def _environment(home: Path) -> dict[str, str]:
     return {**{k: v for k, v in os.environ.items() if not k.startswith("BROADCAST_")}, "BROADCAST_HOME": str(home)}
 
 
-def _free_pair() -> int:
-    """A port whose next one is free too: the server's and the stand-in's."""
+def _free_ports() -> int:
+    """A port whose next two are free too: the server's and the stand-ins'."""
     while True:
-        with socket.socket() as one, socket.socket() as two:
+        with socket.socket() as one, socket.socket() as two, socket.socket() as three:
             one.bind(("127.0.0.1", 0))
             port = int(one.getsockname()[1])
             try:
                 two.bind(("127.0.0.1", port + 1))
+                three.bind(("127.0.0.1", port + 2))
             except (OSError, OverflowError):
                 continue
             return port

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import os
 import secrets
 import socket
@@ -19,14 +21,16 @@ from ..gateway import Gateway
 from ..ledger import Seal, books
 from ..resources import EXAMPLES
 from ..settings import CONFIG, Settings, load, open_gateway
+from ..simulator import example_signers
 from ..tiers import roster as rosters
 from ..tiers import synthetic
 from ..tiers.roster import COLUMNS
 from . import saying
 from .county import put_roster
-from .page import example_page, skeleton_page
+from .page import Doors, example_page, skeleton_page, stand_ins_page
 
 WHO = "broadcast init"
+WEBHOOKS = ("grid", "feed-city", "feed-anji", "feed-changxing")
 OPERATORS = (
     ("测试值班领导", "DUTY_LEADER"),  # first: only such a one may add others
     ("测试值班员", "DUTY_OFFICER"),
@@ -86,7 +90,8 @@ def init(
     ] = Size.M,
     seed: Annotated[int, typer.Option("--seed", help="Another number makes another roster of the same size, e.g. 7.")] = 1,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65534, help="The server's; the stand-in takes the next. 0: free ones from 8141.")
+        int,
+        typer.Option("--port", min=0, max=65533, help="The server's; the stand-ins take the next two. 0: free ones from 8141."),
     ] = 0,
 ) -> None:
     """Makes a home: settings, files and ledger in one folder.
@@ -114,15 +119,11 @@ def _make_example(site: Site, example: str, size: Size, seed: int, port: int) ->
     origin = EXAMPLES / example
     if example not in _examples():
         raise NotFound(f"no example {example!r}; there are: {', '.join(_examples())}")
-    if (site.home / CONFIG).exists() and not (site.home / "mas.secret").exists():
+    if (site.home / CONFIG).exists() and not (site.home / "simulator.toml").exists():
         raise Refused(f"{site.home} is the home of another county: give the example a folder of its own")
-    site.write("mas.secret", secrets.token_urlsafe(24) + "\n", _PRIVATE)
-    for name in ("callback.secret", "deqing-met.token", "deqing-water.token"):
-        site.write(name, secrets.token_urlsafe(24) + "\n", _PRIVATE)
     for path in _files_of(origin):
         site.write(str(path.relative_to(origin)), path.read_text(encoding="utf-8"))
-    (site.home / "out").mkdir(exist_ok=True)
-    site.write(CONFIG, example_page(port))  # the last of the files: a folder without it is no home yet
+    _write_ways(site, Doors(port))
     pins = _fill(site, size, seed)
     _refuse_if_complete(site)
     _say_made(site)
@@ -132,6 +133,24 @@ def _make_example(site: Site, example: str, size: Size, seed: int, port: int) ->
         saying.say(f"the PINs are not shown again; they are in {site.home / 'operators.txt'}")
     warning, token = site.home / "warnings" / "1-rainstorm-yellow.xml", site.home / "deqing-met.token"
     _say_next(site, ("simulate", "up", f"send {warning} --source deqing-met --token-file {token} --restamp"))
+
+
+def _write_ways(site: Site, doors: Doors) -> None:
+    """The secrets that both sides know, the stand-ins' file, and last broadcast.toml: a folder without it is no home yet."""
+    customer, platform = example_signers()
+    fresh = {name: secrets.token_urlsafe(24) for name in ("mas", "vms", "zwdd", "callback")}
+    fresh |= {name: f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}" for name in WEBHOOKS}
+    fresh |= {"smpp": secrets.token_urlsafe(6)}  # a password of SMPP has at most eight characters
+    for name, value in fresh.items():
+        site.write(f"{name}.secret", value + "\n", _PRIVATE)
+    for name in ("deqing-met.token", "deqing-water.token"):
+        site.write(name, secrets.token_urlsafe(24) + "\n", _PRIVATE)
+    site.write("ebd.key", customer.private_key + "\n", _PRIVATE)
+    kept = {path.name: path.read_text(encoding="utf-8").strip() for path in site.home.glob("*.secret")}
+    regions = (site.home / "regions" / "regions.csv").read_text(encoding="utf-8-sig")
+    villages = [row["code"] for row in csv.DictReader(regions.splitlines()) if row["tier"] == "village"]
+    site.write("simulator.toml", stand_ins_page(doors, kept, villages), _PRIVATE)
+    site.write(CONFIG, example_page(doors, cert=customer.certificate, platform_key=platform.public_key))
 
 
 def _examples() -> list[str]:
@@ -259,11 +278,11 @@ def _say_next(site: Site, commands: Sequence[str]) -> None:
 
 
 def _free_port() -> int:
-    """The first pair of neighbours that is free: the server's port and the stand-in's."""
-    for port in range(_FIRST_PORT, _LAST_PORT, 2):
-        if _is_free(port) and _is_free(port + 1):
+    """The first three neighbours that are free: the server's port and the stand-ins'."""
+    for port in range(_FIRST_PORT, _LAST_PORT, 3):
+        if all(_is_free(port + n) for n in range(3)):
             return port
-    raise Refused(f"no two free ports between {_FIRST_PORT} and {_LAST_PORT}: give one with --port")
+    raise Refused(f"no three free ports in a row between {_FIRST_PORT} and {_LAST_PORT}: give one with --port")
 
 
 def _is_free(port: int) -> bool:

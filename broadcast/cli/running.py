@@ -1,26 +1,21 @@
-"""What runs: up, worker, sweep, serve; and the provider's stand-in, simulate."""
+"""What runs: up, worker, sweep, serve; and the providers' stand-ins, simulate."""
 
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
 from .. import queue, server, supervisor
-from ..channels import Peer
-from ..channels.mas import MasOptions
 from ..errors import NotFound, Unavailable
 from ..settings import Settings
-from ..simulator import Account, Config, Simulator
-from ..simulator.faults import Faults, read_faults
+from ..simulator.__main__ import main as stand_ins
 from . import saying
-from .opening import UsageMistake, settings_of
+from .opening import settings_of
 
 
 class Lane(StrEnum):
@@ -96,75 +91,41 @@ def serve(ctx: typer.Context) -> None:
 
 def simulate(
     ctx: typer.Context,
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 = where the peer in broadcast.toml looks.")
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Which providers, with which accounts; default: simulator.toml."),
+    ] = None,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0, help="Run the providers' waits and limits so many times faster, e.g. --speed 20.")
     ] = 0,
-    show: Annotated[bool, typer.Option("--show", help="Print each SMS as its readers see it.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print what a villager or an official would see or hear.")] = False,
     fault: Annotated[
         list[str] | None,
-        typer.Option("--fault", metavar="NAME=VALUE", help="What goes wrong, repeatable, e.g. --fault latency_ms=3000."),
+        typer.Option(
+            "--fault", metavar="[PROVIDER.]NAME=VALUE", help="What goes wrong, repeatable, e.g. --fault vms.latency_ms=3000."
+        ),
     ] = None,
-    report_delay: Annotated[
-        int, typer.Option("--report-delay-ms", min=0, metavar="MS", help="From taking an SMS to its report, e.g. 2000.")
-    ] = 200,
+    script: Annotated[
+        Path | None,
+        typer.Option("--script", metavar="FILE", help="Faults by the clock; see python -m broadcast.simulator --help."),
+    ] = None,
 ) -> None:
-    """Stands in for the SMS provider until Ctrl-C.
+    """Stands in for all providers until Ctrl-C: loudspeaker platform, SMS, voice, 浙政钉, 141, other platforms.
 
-    Strict as the real one, and no SMS leaves the machine. It takes the account of the simulated peer with protocol "mas" in
-    broadcast.toml, and reports to this home's server. Faults are those of `python -m broadcast.simulator --help`.
+    Strict as the real ones, and nothing leaves the machine. It reads simulator.toml of this home, which `init --example` wrote
+    to fit broadcast.toml. Faults are those of `python -m broadcast.simulator --help`.
 
     \b
     broadcast simulate --show
-    broadcast simulate --fault fail_share=0.1 --fault latency_ms=500
+    broadcast simulate --fault mas.fail_share=0.1 --fault latency_ms=500
     """
-    settings = settings_of(ctx)
-    peer = _simulated_mas(settings)
-    config = _config(settings, peer, port, show, _faults(fault or []), report_delay)
-    ended = _told_to_end()  # before we say that we listen: whoever reads that may end us at once
-    with Simulator(config) as simulator:
-        saying.note(f"the stand-in of peer {peer.name} listens at {simulator.url}. Ctrl-C ends it.")
-        ended.wait()
-
-
-# --- the stand-in
-
-
-def _simulated_mas(settings: Settings) -> Peer:
-    for peer in settings.peers:
-        if peer.protocol == "mas" and peer.simulated:
-            return peer
-    raise NotFound(f'no peer with protocol = "mas" and simulated = true in {settings.home / "broadcast.toml"}')
-
-
-def _config(settings: Settings, peer: Peer, port: int, show: bool, faults: Faults, report_delay: int) -> Config:
-    options = peer.options
-    if not isinstance(options, MasOptions):  # `_simulated_mas` looked at the protocol
-        raise TypeError(f"peer {peer.name} has options of another protocol")
-    secret = settings.server.callbacks.get(peer.name, "")
-    server_url = f"http://{settings.server.host}:{settings.server.port}"
-    account = Account(
-        ec_name=options.ec_name, ap_id=options.ap_id, secret_key=options.secret_key.get_secret_value(), sign=options.sign,
-        signature=settings.county.signature,
-    )  # fmt: skip
-    return Config(
-        port=port or urlsplit(str(options.url)).port or 0, account=account, faults=faults, report_delay_ms=report_delay,
-        show=show,
-        callback=f"{server_url}/callbacks/{peer.name}/{secret}" if secret else "",
-    )  # fmt: skip
-
-
-def _faults(pairs: list[str]) -> Faults:
-    try:
-        return read_faults({name.replace("-", "_"): value for name, _, value in (pair.partition("=") for pair in pairs)})
-    except ValueError as error:
-        raise UsageMistake(f"--fault: {error}") from None
-
-
-def _told_to_end() -> threading.Event:
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    return ended
+    path = config or settings_of(ctx).home / "simulator.toml"
+    if not path.is_file():
+        raise NotFound(f"no {path}: `broadcast init --example deqing` writes one, or name yours with --config")
+    words = ["--config", str(path), *(["--show"] if show else []), *(["--speed", str(speed)] if speed else [])]
+    words += [word for each in fault or [] for word in ("--fault", each)]
+    words += ["--script", str(script)] if script else []
+    raise typer.Exit(stand_ins(words))
 
 
 # --- what all of them need

@@ -62,7 +62,20 @@ def status(
         saying.show(*_pages(gateway, found, regions=regions))
         if words:
             _say_words(gateway, found)
+        _say_answers(gateway, found)
         _say_end(found)
+
+
+def _say_answers(gateway: Gateway, found: Sequence[Status]) -> None:
+    """Reached is not acknowledged: how many posts have answered of those that owe it."""
+    for one in found:
+        answers = gateway.answers(one.alert_id)
+        if owing := sum(answers.duties.values()):
+            line = f"alert {one.alert_id}: {answers.duties.get('answered', 0):,} of {owing:,} posts have acknowledged"
+            if door := answers.at_the_door:
+                counts = f"{door.get('without_phone', 0):,} without a phone, {door.get('vulnerable', 0):,} 特殊人群"
+                line += f"; {door.get('households', 0):,} households told at the door ({counts})"
+            saying.say(line)
 
 
 def follow(gateway: Gateway, alert: int | str, seconds: float = float("inf")) -> bool:
@@ -161,7 +174,7 @@ def _as_json(gateway: Gateway, found: Sequence[Status], *, words: bool, regions:
     answers = []
     for one in found:
         total = of_progress(one.progress)
-        more: dict[str, Any] = {"total": _total(total)}
+        more: dict[str, Any] = {"total": _total(total), "answers": gateway.answers(one.alert_id)}
         if words:
             more["words"] = gateway.words(one.alert_id)
         if regions:

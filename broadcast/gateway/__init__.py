@@ -12,22 +12,27 @@ from typing import Any
 from ..alert import Alert
 from ..channels import CHANNELS
 from ..errors import NotAllowed, NotFound
-from ..ledger import Ledger, alerts, books, operators, people, questions
+from ..ledger import Ledger, alerts, books, operators, people, questions, replies
 from ..ledger.operators import Operator
 from ..ledger.questions import Progress
 from ..tiers.plan import Plans
 from ..tiers.regions import Regions
 from ..tiers.roster import Roster, load_roles
-from . import cancelling, delivering, health, previewing, receiving, submitting, sweeping
+from . import cancelling, confirming, delivering, errands, health, previewing, receiving, speaking, submitting, sweeping
+from .confirming import Confirmation
 from .health import Check, Health
-from .house import CountySettings, FarEnd, House, Source, far_ends
+from .house import CountySettings, House, Source
 from .previewing import Preview
+from .speaking import Speaker
 from .submitting import BY_HAND, Sent
 from .sweeping import Swept
+from .ways import FarEnd, Way, open_ways
 
 __all__ = [
     "BY_HAND",
+    "Answers",
     "Check",
+    "Confirmation",
     "CountySettings",
     "FarEnd",
     "Gateway",
@@ -38,9 +43,11 @@ __all__ = [
     "Progress",
     "Sent",
     "Source",
+    "Speaker",
     "Status",
     "Swept",
-    "far_ends",
+    "Way",
+    "open_ways",
 ]
 
 
@@ -74,6 +81,14 @@ class Status:
     owed: int  # rules still to be planned
     settled: bool
     progress: tuple[Progress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Duties to acknowledge by state (open, answered, closed), and households told at the door."""
+
+    duties: Mapping[str, int]
+    at_the_door: Mapping[str, int]  # households, without_phone, vulnerable
 
 
 class Gateway:
@@ -136,6 +151,20 @@ class Gateway:
             raise NotAllowed(f"that is not the token of source {name}")
         return name
 
+    def source_of_token(self, token: str) -> str:
+        """The name of the service that this token belongs to. Raises NotAllowed."""
+        found = ""
+        for source in self.house.sources:  # all of them, whatever was found: the time taken tells nothing
+            if source.token and hmac.compare_digest(token.encode(), source.token.encode()):
+                found = source.name
+        if not found:
+            raise NotAllowed("no source in broadcast.toml has that token")
+        return found
+
+    def scopes_of(self, name: str) -> frozenset[str]:
+        """What a source may do with its token: submit, read."""
+        return next((source.scopes for source in self.house.sources if source.name == name), frozenset())
+
     # ── workers ──
 
     def deliver(self, batch_id: int) -> None:
@@ -157,6 +186,34 @@ class Gateway:
     def work_inbox(self, limit: int = 500) -> int:
         """Understands the oldest kept callbacks; returns how many."""
         return receiving.work_inbox(self.house, limit)
+
+    def errands(self) -> list[str]:
+        """The peers that something has to be fetched from, or that can be asked."""
+        return errands.wanted(self.house)
+
+    def run_errands(self, peer: str) -> float:
+        """One round with one peer; returns after how many seconds the next is wanted."""
+        return errands.run(self.house, peer)
+
+    # ── answers of persons ──
+
+    def confirmation(self, token: str) -> Confirmation:
+        """What a confirm link asks for. Opening it confirms nothing. Raises NotFound for a link that is not good (any more)."""
+        return confirming.look(self.house, token)
+
+    def confirm(self, token: str) -> Confirmation:
+        """The person who got this link says: we have it. Raises NotFound."""
+        return confirming.confirm(self.house, token)
+
+    def answers(self, alert: int | str) -> Answers:
+        """How many posts owe an answer to an alert and have given it; what grid workers told at the door. Raises NotFound."""
+        with self.ledger.read() as tx:
+            number = alerts.find(tx, alert).id
+            return Answers(replies.counted(tx, number), replies.at_the_door(tx, number))
+
+    def speakers(self, region: str = "") -> list[Speaker]:
+        """The loudspeaker systems of the roster, by region: how each stands, and what became of the last alarm sent to it."""
+        return speaking.speakers(self.house, region)
 
     # ── questions ──
 
@@ -337,5 +394,7 @@ class Gateway:
         return found
 
     def close(self) -> None:
-        """Gives the ledger's connections back."""
+        """Gives all connections back."""
+        for far_end in self.house.peers.values():
+            far_end.channel.close()
         self.ledger.close()

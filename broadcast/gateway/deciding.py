@@ -15,6 +15,7 @@ from ..tiers.area import Coverage, cover
 from ..tiers.plan import Audience, Disposition, Lane, Owed
 from ..tiers.regions import Regions
 from ..wording import Words
+from . import links
 from .house import House, Source
 
 AUDIENCES = {"sms": ("post", "resident"), "speaker": ("place",), "feed": ("place",)}  # all others: posts
@@ -71,7 +72,7 @@ def decide(house: House, alert: Alert, source: Source, *, only: str | None = Non
 
 def _gaps(house: House, owed: Owed) -> tuple[str, ...]:
     """A channel without a far end must not be missing silently."""
-    missing = dict.fromkeys(rule.channel for rule in owed.rules if rule.channel not in house.far_ends)
+    missing = dict.fromkeys(rule.channel for rule in owed.rules if rule.channel not in house.ways)
     return tuple(f"no peer is configured for channel {channel}: nobody is told by it" for channel in missing)
 
 
@@ -79,12 +80,12 @@ def _rules(house: House, alert: Alert, owed: Owed, only: str | None) -> Iterator
     if owed.disposition is Disposition.RECORD:
         return
     if alert.status is Status.TEST:
-        for channel in house.far_ends:
+        for channel in house.ways:
             if only in (None, channel) and _may_be_heard(house, alert, channel):
                 yield _row(house, channel, tier="test", lane=Lane.DRILL, audience=Audience.POST, selection="test", within=60)
         return
     for rule in owed.rules:
-        if rule.channel not in house.far_ends or not _may_be_heard(house, alert, rule.channel):
+        if rule.channel not in house.ways or not _may_be_heard(house, alert, rule.channel):
             continue
         selection = {Audience.POST: "posts", Audience.RESIDENT: "residents", Audience.PLACE: "places"}[rule.audience]
         yield _row(
@@ -100,6 +101,8 @@ def _rules(house: House, alert: Alert, owed: Owed, only: str | None) -> Iterator
             first=rule.risk_first,
             answer_within=rule.answer_within,
             approvers=rule.approvers,
+            otherwise=rule.otherwise,
+            scale=str(owed.frozen.get("scale") or ""),
         )
 
 
@@ -107,13 +110,13 @@ def _may_be_heard(house: House, alert: Alert, channel: str) -> bool:
     """A drill never reaches a live loudspeaker, unless the county asked for it in writing."""
     if alert.status is Status.ACTUAL or channel != "speaker":
         return True
-    return house.far_ends[channel].peer.simulated or house.county.public_drills
+    return house.ways[channel].simulated or house.county.public_drills
 
 
 def release_rules(house: House, approvers: Iterable[str], ranks: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """Tells who must approve, by every means at hand."""
     for channel in RELEASE_CHANNELS:
-        if channel in house.far_ends:
+        if channel in house.ways:
             yield _row(
                 house,
                 channel,
@@ -142,8 +145,11 @@ def _row(
     first: bool | None = None,
     answer_within: int | None = None,
     approvers: Sequence[str] = (),
+    otherwise: Sequence[str] = (),
+    scale: str = "",
     purpose: Purpose = Purpose.ALARM,
 ) -> dict[str, Any]:
+    first_choice = house.ways[channel].in_order(scale)[0].capabilities
     return {
         "tier": tier,
         "roles": json.dumps(list(roles)),
@@ -159,12 +165,16 @@ def _row(
         "answer_within": answer_within,
         "approvers": json.dumps(list(approvers)),
         "state": "held" if approvers else "owed",
-        "batch_size": batch_size(house.far_ends[channel].capabilities, lane),
+        "otherwise": json.dumps(list(otherwise)),
+        "gathers": first_choice.gap_seconds > 0,
+        "batch_size": batch_size(first_choice, lane),
     }
 
 
 def batch_size(capabilities: Capabilities, lane: Lane) -> int:
     """What one worker claims at once: one provider call in bulk; in the alarm lane no more than keeps several at work."""
+    if capabilities.gap_seconds:
+        return capabilities.per_call  # everybody in one call: the next may be ten minutes away
     if capabilities.per_call == 1:
         return 10  # the lease is renewed per call; a killed worker leaves one call in doubt, nine untouched
     return min(capabilities.per_call, 200 if lane is not Lane.BULK else 1000)
@@ -180,12 +190,12 @@ def _wanted(house: House, alert: Alert, owed: Owed, rules: Sequence[Mapping[str,
 
 def _of_the_event(house: House, alert: Alert) -> Iterator[tuple[str, str, str]]:
     """Words for those whom the event reached before, by any channel that there is. By voice nobody is told that it is over."""
-    for channel, far_end in house.far_ends.items():
+    for channel, way in house.ways.items():
         if channel == "voice":
             continue
         for audience in AUDIENCES.get(channel, ("post",)):
             yield channel, audience, str(Purpose.STAND_DOWN)
-            if channel == "speaker" and far_end.capabilities.can_stop:
+            if channel == "speaker" and way.capabilities.can_stop:
                 yield channel, audience, str(Purpose.STOP)
             if not alert.is_stand_down:
                 yield channel, audience, str(Purpose.ALARM)
@@ -227,7 +237,9 @@ class Wording:
 
     def compose(self, channel: str, audience: str, purpose: str, refers: str = "") -> Words:
         """The words for one channel, audience and purpose. Raises InvalidFiles for a broken template."""
-        info = self.alert.info
+        info, capabilities = self.alert.info, self.house.ways[channel].capabilities
+        if channel == "feed":  # other systems get the warning itself, not words about it
+            return wording.document(self.alert, audience, Purpose(purpose), area_sms=self._wants_area_sms())
         return wording.compose(
             self.alert,
             self.coverage,
@@ -235,14 +247,19 @@ class Wording:
             channel=channel,
             audience=audience,
             purpose=Purpose(purpose),
-            capabilities=self.house.far_ends[channel].capabilities,
+            capabilities=capabilities,
             signature=self.house.county.signature,
             event=(info.event if info else "") or self.before.event,
             level=self.owed.level or self.before.level,
             refers=refers or self._earlier_colour(),
             hazard=self.owed.plan,
+            link=0 if capabilities.one_text else links.length(self.house),
             templates=self.house.templates,
         )
+
+    def _wants_area_sms(self) -> bool:
+        """The operators' area SMS, which the upper level owns: wished for red and 立即转移 (ASSUMPTION)."""
+        return self.owed.frozen.get("scale") == str(Level.RED) and not self.alert.is_stand_down
 
     def _earlier_colour(self) -> str:
         return str(self.before.level or "") if self.alert.msg_type is MsgType.UPDATE else ""

@@ -1,29 +1,33 @@
-"""A worker's work: claim a batch, hand it over call by call, write what is known after each call."""
+"""A worker's work: choose a far end, claim a batch, hand it over call by call, write what is known after each call."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ..channels.base import Call, Facts, Message, Purpose
+from ..channels.base import Call, Number
 from ..delivery import Receipt, State
 from ..errors import BroadcastError, InDoubt, Misconfigured, Unavailable, Unsupported
-from ..ledger import Row, leases, questions, sending
+from ..ledger import Row, Transaction, leases, limits, sending
+from ..ledger.limits import Allowance, Numbered
 from ..ledger.sending import Held, Later, Piece, Run
-from .house import FarEnd, House, log, where
+from . import choosing
+from .calling import Calls
+from .house import House, log, where
+from .ways import FarEnd
 
-NO_PEER_SECONDS = 60
 MISCONFIGURED_SECONDS = 60  # a wrong password is not mended by asking every second
 LONGEST_PAUSE = 60
 
 
 def deliver(house: House, batch_id: int) -> None:
-    """Sends one batch, if it is owed now and its peer has a free slot; then those that found the peer busy meanwhile.
+    """Sends one batch, if it is owed now and a far end of its channel is free; then those that found that far end busy.
 
     Raises LedgerUnavailable. Nothing is lost by it: what was not written is owed, or in doubt when its lease runs out.
     """
-    far_end = _far_end_of(house, batch_id)
+    far_end = choosing.choose(house, batch_id)
     if far_end is None:
         return
     far_end.turned_away.add(batch_id)
@@ -36,58 +40,101 @@ def deliver(house: House, batch_id: int) -> None:
             far_end.slots.release()
 
 
-def _far_end_of(house: House, batch_id: int) -> FarEnd | None:
-    with house.ledger.read() as tx:
-        row = sending.is_owed(tx, batch_id, house.now())
-    if row is None:
-        return None
-    far_end = house.far_ends.get(row.channel)
-    if far_end is None:
-        with house.ledger.write() as tx:
-            sending.postpone(tx, row, f"no peer is configured for channel {row.channel}", house.now() + NO_PEER_SECONDS * 1000)
-    return far_end
-
-
 def _deliver(house: House, far_end: FarEnd, batch_id: int) -> None:
-    per_call = far_end.capabilities.per_call
+    now = house.now()
+    waits: dict[int, int] = {}
+    held: Held | None = None
     with house.ledger.write() as tx:
-        found = sending.owed(tx, batch_id, house.now())
+        found = sending.owed(tx, batch_id, now)
         if found is None:
             return
-        row, pieces = found
-        if not pieces:
-            sending.nothing_left(tx, row, house.now())
+        row, owed = found
+        if not owed:
+            sending.nothing_left(tx, row, now)
             return
-        held = sending.claim(
-            house.ledger.database,
-            tx,
-            row,
-            pieces,
-            peer=far_end.peer.name,
-            holder=house.holder,
-            per_call=per_call,
-            now=house.now(),
-        )
+        pieces, waits = _within_limits(tx, far_end, row, owed, now)
+        if pieces and _may_call(tx, far_end, now):
+            held = _claim(house, tx, far_end, row, pieces, len(pieces) < len(owed), now)
     if held is not None:
         with _Renewal(house, held):
             _hand_over(house, far_end, held)
+    elif waits:
+        choosing.not_now(house, row, min(waits.values()), "everybody in it was called as often as the provider allows for now")
+
+
+def _within_limits(
+    tx: Transaction, far_end: FarEnd, row: Row, owed: tuple[Piece, ...], now: int
+) -> tuple[tuple[Piece, ...], dict[int, int]]:
+    """What may be sent now of what is owed, and from when the others may, by their address."""
+    can = far_end.capabilities
+    if can.gap_seconds:
+        owed = owed[: can.per_call]  # one call is all that there is
+    urgent = choosing.scale_of(row) == "red"
+    allowances = [Allowance(one.calls if urgent else one.below_red, one.seconds * 1000) for one in can.callee_limits]
+    waits = limits.free_from(tx, far_end.peer.name, [piece.address_id for piece in owed], allowances, now)
+    return tuple(piece for piece in owed if piece.address_id not in waits), waits
+
+
+def _may_call(tx: Transaction, far_end: FarEnd, now: int) -> bool:
+    gap = far_end.capabilities.gap_seconds
+    return not gap or limits.take_turn(tx, far_end.peer.name, gap, now)
+
+
+def _claim(
+    house: House, tx: Transaction, far_end: FarEnd, row: Row, pieces: tuple[Piece, ...], partial: bool, now: int
+) -> Held | None:
+    held = sending.claim(
+        house.ledger.database,
+        tx,
+        row,
+        pieces,
+        peer=far_end.peer.name,
+        holder=house.holder,
+        per_call=far_end.capabilities.per_call,
+        now=now,
+        partial=partial,
+    )
+    if held is not None and far_end.capabilities.callee_limits:
+        limits.spend(tx, far_end.peer.name, [piece.address_id for piece in pieces], now)
+    return held
 
 
 def _hand_over(house: House, far_end: FarEnd, held: Held) -> None:
     wanted, refused = _by_kind(far_end, held.pieces)
-    calls = [wanted[i : i + far_end.capabilities.per_call] for i in range(0, len(wanted), far_end.capabilities.per_call)]
+    per_call = far_end.capabilities.per_call
+    calls = [wanted[i : i + per_call] for i in range(0, len(wanted), per_call)]
     if refused:
         first_call = calls[0][-1].seq if calls else None
         if not _write(house, far_end, held, _refusals(far_end, refused), progress=first_call):
             return
-    facts = _facts(house, held)
+    making = Calls(house, far_end, held)
     for n, pieces in enumerate(calls):
-        receipts = _call(house, far_end, held, facts, pieces)
-        if receipts is None:
+        rest = _still_owed(house, held, pieces) if n else pieces
+        following = calls[n + 1][-1].seq if n + 1 < len(calls) else None
+        if not rest:
+            goes_on = _skip(house, far_end, held, following)
+        else:
+            receipts = _call(house, far_end, held, making, rest)
+            if receipts is None:
+                return
+            goes_on = _write(house, far_end, held, Run(tuple(p.seq for p in rest), tuple(receipts)), progress=following)
+        if not goes_on:
             return
-        progress = calls[n + 1][-1].seq if n + 1 < len(calls) else None
-        if not _write(house, far_end, held, Run(tuple(p.seq for p in pieces), tuple(receipts)), progress=progress):
-            return
+
+
+def _still_owed(house: House, held: Held, pieces: Sequence[Piece]) -> list[Piece]:
+    """An answer that came while we were calling others has made some calls needless."""
+    with house.ledger.read() as tx:
+        owed = set(sending.still_owed(tx, held, [piece.seq for piece in pieces]))
+    return [piece for piece in pieces if piece.seq in owed]
+
+
+def _skip(house: House, far_end: FarEnd, held: Held, following: int | None) -> bool:
+    now = house.now()
+    with house.ledger.write() as tx:
+        return sending.skip(
+            tx, house.ledger.database, held, progress=following, later=_later(far_end, held.attempt, now), now=now
+        )
 
 
 def _by_kind(far_end: FarEnd, pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
@@ -107,12 +154,13 @@ def _refusals(far_end: FarEnd, pieces: Sequence[Piece]) -> Run:
     )
 
 
-def _call(house: House, far_end: FarEnd, held: Held, facts: Facts, pieces: Sequence[Piece]) -> Sequence[Receipt] | None:
+def _call(house: House, far_end: FarEnd, held: Held, making: Calls, pieces: Sequence[Piece]) -> Sequence[Receipt] | None:
     """One call to the provider. None when there is no answer: then what it means has been written."""
     seqs = [piece.seq for piece in pieces]
     try:
+        call = _numbered(house, far_end, held, making.call(pieces))
         _wait_for_rate(house, far_end)
-        receipts = far_end.channel.send(_as_call(house, held, facts, pieces))
+        receipts = far_end.channel.send(call)
         if len(receipts) != len(pieces):
             raise InDoubt(f"the channel gave {len(receipts)} receipts for {len(pieces)} deliveries")
         return receipts
@@ -120,10 +168,10 @@ def _call(house: House, far_end: FarEnd, held: Held, facts: Facts, pieces: Seque
         return [Receipt(State.FAILED, code="unsupported", detail=str(error)) for _ in pieces]
     except Unavailable as error:
         pause = error.retry_after if error.retry_after is not None else pause_after(held.attempt)
-        _nothing_left(house, held, str(error), pause)
+        _nothing_left(house, far_end, held, str(error), pause, turn_back=error.retry_after is None)
     except Misconfigured as error:
         log.error("peer %s refuses us, not the target: %s", far_end.peer.name, error)
-        _nothing_left(house, held, f"misconfigured: {error}", MISCONFIGURED_SECONDS)
+        _nothing_left(house, far_end, held, f"misconfigured: {error}", MISCONFIGURED_SECONDS, turn_back=True)
     except InDoubt as error:
         _something_may_have_left(house, far_end, held, seqs, str(error))
     except BroadcastError:
@@ -134,14 +182,34 @@ def _call(house: House, far_end: FarEnd, held: Held, facts: Facts, pieces: Seque
     return None
 
 
+def _numbered(house: House, far_end: FarEnd, held: Held, call: Call) -> Call:
+    """The call with its number, committed before it leaves: a repeat must bear the same one."""
+    if not far_end.capabilities.numbered:
+        return call
+    seqs = [message.seq for message in call.messages]
+    try:
+        with house.ledger.write() as tx:
+            given = limits.number(tx, far_end.peer.name, held.batch_id, seqs, house.now())
+    except OverflowError as error:
+        raise Misconfigured(str(error)) from None
+    return replace(call, number=as_number(given))
+
+
+def as_number(given: Numbered) -> Number:
+    """The ledger's number as the channel's."""
+    return Number(given.day, given.n, given.at)
+
+
 def pause_after(attempt: int) -> float:
     """Seconds until the next attempt: 1, 2, 4 … up to a minute."""
     return float(min(LONGEST_PAUSE, 2 ** (attempt - 1)))
 
 
-def _nothing_left(house: House, held: Held, reason: str, pause: float) -> None:
+def _nothing_left(house: House, far_end: FarEnd, held: Held, reason: str, pause: float, *, turn_back: bool) -> None:
     now = house.now()
     with house.ledger.write() as tx:
+        if turn_back and far_end.capabilities.gap_seconds:
+            limits.give_turn_back(tx, held.peer)
         sending.defer(tx, held, reason, now + int(pause * 1000), now)
         leases.failed(tx, held.peer, reason, now)
 
@@ -180,42 +248,6 @@ def _wait_for_rate(house: House, far_end: FarEnd) -> None:
         return
     while (pause := house.rate.take(far_end.peer.name, far_end.peer.rate, max(1.0, far_end.peer.rate))) > 0:
         time.sleep(min(pause, 1.0))
-
-
-def _as_call(house: House, held: Held, facts: Facts, pieces: Sequence[Piece]) -> Call:
-    return Call(
-        key=f"{held.batch_id}-{pieces[0].seq}",
-        purpose=Purpose(held.purpose),
-        messages=tuple(Message(piece.seq, house.ledger.seal.open(piece.address), held.text) for piece in pieces),
-        facts=facts,
-        attempt=held.attempt,
-    )
-
-
-def _facts(house: House, held: Held) -> Facts:
-    with house.ledger.read() as tx:
-        row = sending.snapshot(tx, held.alert_id)
-        about = sending.past_refs(tx, held.alert_id, held.channel) if held.purpose in (Purpose.STOP, Purpose.STAND_DOWN) else []
-    return _as_facts(row, tuple(about))
-
-
-def _as_facts(row: Row, refers_to: tuple[str, ...]) -> Facts:
-    sent, expires = questions.moment(row.sent), questions.moment(row.expires)
-    assert sent is not None and expires is not None  # both columns are NOT NULL
-    return Facts(
-        alert_id=row.id,
-        identifier=row.identifier,
-        event_code=row.event_code,
-        event=row.event,
-        level=row.level,
-        status=row.status,
-        issuer=row.issuer,
-        headline=row.headline,
-        sent=sent,
-        expires=expires,
-        regions=sending.roots(row),
-        refers_to=refers_to,
-    )
 
 
 class _Renewal:

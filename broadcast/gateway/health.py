@@ -13,6 +13,7 @@ from .house import House
 LATE = {"alarm": 10_000, "bulk": 120_000, "drill": 120_000}  # milliseconds that a due batch may wait unclaimed
 IMPORTED_BY = {"plans": "plan import", "regions": "regions import"}
 INBOX_LATE = 10_000
+SILENT = 300_000  # a platform that waits for a person to approve stays at "waiting" for ever (speakers-ebd.md 2.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,16 @@ def _of_the_ledger(house: House, tx: Transaction) -> Iterator[Check]:
     for row in failing:
         text = f"{row.failures} failures in a row{', left alone for a while' if row.open_until > now else ''}: {row.reason}"
         yield Check(f"peer {row.peer}", "red" if row.failures >= leases.OPEN_AFTER else "yellow", text)
-    for channel in sorted(house.far_ends):
-        if house.far_ends[channel].peer.name not in {row.peer for row in failing}:
-            peer = house.far_ends[channel].peer
-            yield Check(f"channel {channel}", "green", f"{peer.name} ({'simulated' if peer.simulated else 'live'})")
+    bad = {row.peer for row in failing}
+    for name, far_end in sorted(house.peers.items()):
+        if name not in bad:
+            peer = far_end.peer
+            yield Check(f"peer {name}", "green", f"{peer.channel}, {'simulated' if peer.simulated else 'live'}")
+    silent = questions.accepted_and_silent(tx, "speaker", now - SILENT)
+    text = "a loudspeaker platform took a warning and did not say that it is on the air: call its duty desk"
+    yield Check(
+        "loudspeakers", "red" if silent else "green", f"{silent} systems: {text}" if silent else "none silent after a warning"
+    )
 
 
 def _of_the_backlog(backlog: questions.Backlog) -> Iterator[Check]:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Protocol
 
 from ..alert import Alert
-from ..channels import CHANNELS, Peer, connect
-from ..channels.base import Capabilities, Channel
+from ..channels import CHANNELS
 from ..errors import NotFound
 from ..ledger import Ledger, books, leases
 from ..tiers.plan import Plans
 from ..tiers.regions import CodeSystem, Regions
 from ..tiers.roster import Role, load_roles
+from .ways import FarEnd, Way
 
 log = logging.getLogger("broadcast")
 
@@ -39,6 +39,7 @@ class Source:
     senders: frozenset[str] = frozenset()  # CAP's sender
     code_system: CodeSystem | None = None  # None: not established, both are read
     token: str = field(default="", repr=False)  # what a service proves itself with; "": it cannot submit by name
+    scopes: frozenset[str] = frozenset({"submit", "read"})  # what that token may do over HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,45 +49,7 @@ class CountySettings:
     name: str
     signature: str  # 【签名】 of its SMS, without the brackets
     public_drills: bool = False  # the county asked in writing that drills reach residents and live loudspeakers
-
-
-class TurnedAway:
-    """Batches that found their peer busy, each once however often it was rung, in the order in which they came."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._batches: dict[int, None] = {}
-
-    def add(self, batch_id: int) -> None:
-        """Behind those that wait already."""
-        with self._lock:
-            self._batches.setdefault(batch_id)
-
-    def take(self) -> int | None:
-        """The first, or None."""
-        with self._lock:
-            first = next(iter(self._batches), None)
-            if first is not None:
-                del self._batches[first]
-            return first
-
-    def __bool__(self) -> bool:
-        return bool(self._batches)
-
-
-@dataclass(slots=True)
-class FarEnd:
-    """A peer with its channel, its cap, and the batches that found it busy."""
-
-    peer: Peer
-    channel: Channel
-    slots: threading.Semaphore
-    turned_away: TurnedAway
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Of this peer's contract."""
-        return self.peer.capabilities
+    public_url: str = ""  # where persons reach our confirmation page; "": no text carries a link
 
 
 class Rate(Protocol):
@@ -153,7 +116,7 @@ class House:
     ledger: Ledger
     county: CountySettings
     sources: Sequence[Source]
-    far_ends: Mapping[str, FarEnd]  # by channel
+    ways: Mapping[str, Way]  # by channel
     templates: Sequence[Path]
     ring: Ring
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -161,6 +124,7 @@ class House:
     holder: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     books: Books = field(init=False)
     _renewed: dict[str, float] = field(default_factory=dict, init=False)
+    _done: dict[str, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.books = Books(self.ledger)
@@ -174,6 +138,19 @@ class House:
             return True
         self._renewed.pop(name, None)
         return False
+
+    def is_time(self, name: str, seconds: float) -> bool:
+        """True once in `seconds`, by this process's own clock: for work that only has to come round."""
+        last = self._done.get(name, -seconds)
+        if time.monotonic() - last < seconds:
+            return False
+        self._done[name] = time.monotonic()
+        return True
+
+    @property
+    def peers(self) -> Mapping[str, FarEnd]:
+        """Every far end, by its peer's name."""
+        return {far_end.peer.name: far_end for way in self.ways.values() for far_end in way.far_ends}
 
     def now(self) -> int:
         """This gateway's clock in milliseconds; tests move it."""
@@ -191,16 +168,6 @@ class House:
         if named is None:
             return known[0] if known else Source("unknown")
         return Source(named, code_system=known[0].code_system if known else None)
-
-
-def far_ends(peers: Sequence[Peer], threads: int = 0) -> dict[str, FarEnd]:
-    """Connects peers, the first of each channel. With `threads`, no peer may hold more than half of them."""
-    made: dict[str, FarEnd] = {}
-    for peer in peers:
-        if peer.channel not in made:
-            cap = min(peer.concurrency, max(1, threads // 2)) if threads else peer.concurrency
-            made[peer.channel] = FarEnd(peer, connect(peer), threading.Semaphore(cap), TurnedAway())
-    return made
 
 
 def where(error: BaseException) -> str:

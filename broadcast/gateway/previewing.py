@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from ..ledger import Transaction, fanout, questions
 from ..ledger.fanout import RuleLike
 from .deciding import Draft, decide
 from .house import House
+from .ways import FarEnd
 
 ASSUMED_CALL_SECONDS = 0.2  # ASSUMPTION for a peer that has not been called yet
 
@@ -72,7 +73,7 @@ def preview(house: House, alert: Alert, source: str | None = None) -> Preview:
     with house.ledger.read() as tx:
         rules = tuple(_rule(house, tx, draft, row, regions) for row in draft.rules if row["purpose"] == "alarm")
         posts = _posts(house, tx, draft, regions)
-        seconds = _seconds(house, tx, rules)
+        seconds = max((one.seconds for one in _ways(house, tx, draft, rules, regions)), default=0.0)
     tree = house.books.regions
     return Preview(
         identifier=alert.identifier,
@@ -106,7 +107,7 @@ def _inside(draft: Draft, row: dict[str, Any], regions: Sequence[str]) -> Sequen
 
 def _rule(house: House, tx: Transaction, draft: Draft, row: dict[str, Any], regions: Sequence[str]) -> PreviewRule:
     count = fanout.count(tx, _like(row), _inside(draft, row, regions))
-    per_call = house.far_ends[row["channel"]].capabilities.per_call
+    per_call = _first_choice(house, draft, row["channel"]).capabilities.per_call
     # Batches are never shared between rules, and one call is never shared between batches.
     size = min(per_call, row["batch_size"])
     return PreviewRule(
@@ -136,14 +137,46 @@ def _posts(house: House, tx: Transaction, draft: Draft, regions: Sequence[str]) 
     return tuple(sorted(found.values(), key=lambda p: (p.region, p.role, p.rank)))
 
 
-def _seconds(house: House, tx: Transaction, rules: tuple[PreviewRule, ...]) -> float:
-    """Peers work side by side; each needs its calls' time over its concurrency, or its rate's, whichever is longer."""
-    longest = 0.0
-    for channel, far_end in house.far_ends.items():
-        calls = sum(rule.calls for rule in rules if rule.channel == channel)
-        if not calls:
-            continue
-        each = questions.usual_call_seconds(tx, far_end.peer.name, far_end.capabilities.per_call) or ASSUMED_CALL_SECONDS
-        at_once = calls * each / far_end.peer.concurrency
-        longest = max(longest, at_once, calls / far_end.peer.rate if far_end.peer.rate else 0.0)
-    return longest
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One channel: how many calls, and the seconds until its last delivery has been handed over."""
+
+    channel: str
+    calls: int
+    seconds: float
+
+
+def _first_choice(house: House, draft: Draft, channel: str) -> FarEnd:
+    return house.ways[channel].in_order(str(draft.owed.frozen.get("scale") or ""))[0]
+
+
+def _ways(house: House, tx: Transaction, draft: Draft, rules: tuple[PreviewRule, ...], regions: Sequence[str]) -> Iterator[_Way]:
+    """Channels work side by side; each needs its calls' time over its concurrency, or its provider's limits', if longer."""
+    for channel in dict.fromkeys(rule.channel for rule in rules):
+        far_end = _first_choice(house, draft, channel)
+        calls = _calls(tx, draft, far_end, [rule for rule in rules if rule.channel == channel], regions)
+        if calls:
+            yield _Way(channel, calls, _seconds(tx, far_end, calls))
+
+
+def _calls(tx: Transaction, draft: Draft, far_end: FarEnd, rules: Sequence[PreviewRule], regions: Sequence[str]) -> int:
+    """One number with two duties is called once: where a call is for few, the numbers are counted, not the posts."""
+    can = far_end.capabilities
+    if rules[0].audience != "post" or (can.per_call > 1 and not can.gap_seconds):
+        return sum(rule.calls for rule in rules)
+    rows = [row for row in draft.rules if row["channel"] == rules[0].channel and row["purpose"] == "alarm"]
+    told: set[int] = set()
+    for row in rows:
+        told |= fanout.addresses(tx, _like(row), _inside(draft, row, regions))
+    return -(-len(told) // can.per_call)
+
+
+def _seconds(tx: Transaction, far_end: FarEnd, calls: int) -> float:
+    can, peer = far_end.capabilities, far_end.peer
+    each = questions.usual_call_seconds(tx, peer.name, can.per_call) or ASSUMED_CALL_SECONDS
+    longest = [calls * each / peer.concurrency]
+    if peer.rate:  # the first second's worth leaves at once
+        longest.append(max(0.0, calls - max(1.0, peer.rate)) / peer.rate + each)
+    if can.gap_seconds:
+        longest.append((calls - 1) * can.gap_seconds + each)
+    return max(longest)

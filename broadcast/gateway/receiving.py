@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
-from ..channels.base import Callback, Report
+from ..channels.base import Callback, Condition, Heard, Reply, Report
 from ..errors import Unsupported
-from ..ledger import inbox, settling
+from ..ledger import conditions, inbox, replies, settling
+from ..ledger.conditions import Seen
 from ..ledger.inbox import Kept
+from ..ledger.replies import Told
 from ..ledger.settling import Said
-from .house import FarEnd, House, log, where
+from . import keys
+from .house import House, log, where
 
 Letter = tuple[str, str, Mapping[str, str], bytes]  # peer, path, headers, body
 
@@ -28,24 +32,29 @@ def work_inbox(house: House, limit: int = 500) -> int:
         return 0
     understood, nonsense = _understand(house, kept)
     now = house.now()
+    said = [_said(house, letter, one) for letter, one in understood if isinstance(one, Report)]
+    told = [_told(house, letter, one) for letter, one in understood if isinstance(one, Reply)]
+    seen = [_seen(letter, one) for letter, one in understood if isinstance(one, Condition)]
     with house.ledger.read() as tx:
-        found, unmatched = settling.match(tx, understood)
-    with house.ledger.write(patient=True) as tx:
+        found, unmatched = settling.match(tx, said)
+    with house.ledger.write(patient=not told) as tx:  # an answer stops further calls: it does not wait for planning
         settling.settle(tx, found, now)
         inbox.keep_unmatched(tx, unmatched, now)
+        for one in told:
+            replies.take(tx, one, now)
+        conditions.note(tx, seen, now)
         for letter, reason in nonsense:
             inbox.bad(tx, letter.id, reason, now)
         inbox.done(tx, [one.id for one in kept if one.id not in {letter.id for letter, _ in nonsense}], now)
     return len(kept)
 
 
-def _understand(house: House, kept: Sequence[Kept]) -> tuple[list[Said], list[tuple[Kept, str]]]:
-    by_name = {far_end.peer.name: far_end for far_end in house.far_ends.values()}
-    understood: list[Said] = []
+def _understand(house: House, kept: Sequence[Kept]) -> tuple[list[tuple[Kept, Heard]], list[tuple[Kept, str]]]:
+    understood: list[tuple[Kept, Heard]] = []
     nonsense: list[tuple[Kept, str]] = []
     for letter in kept:
         try:
-            understood += _said(house, letter, _reports(by_name, letter))
+            understood += [(letter, one) for one in _heard(house, letter)]
         except (ValueError, Unsupported) as error:
             nonsense.append((letter, str(error)))
             log.warning("callback %s of peer %s means nothing: it is kept", letter.id, letter.peer)
@@ -55,14 +64,37 @@ def _understand(house: House, kept: Sequence[Kept]) -> tuple[list[Said], list[tu
     return understood, nonsense
 
 
-def _reports(by_name: Mapping[str, FarEnd], letter: Kept) -> Sequence[Report]:
-    far_end = by_name.get(letter.peer)
+def _heard(house: House, letter: Kept) -> Iterable[Heard]:
+    far_end = house.peers.get(letter.peer)
     if far_end is None:
         raise ValueError(f"no peer {letter.peer!r} is configured any more")
-    return far_end.channel.receipts(Callback(letter.path, letter.headers, letter.body))
+    return far_end.channel.read(Callback(letter.path, letter.headers, letter.body))
 
 
-def _said(house: House, letter: Kept, reports: Sequence[Report]) -> Iterator[Said]:
-    for report in reports:
-        submitted = int(report.submitted.timestamp() * 1000) if report.submitted else None
-        yield Said(letter.id, letter.peer, house.ledger.seal.seal(report.address), report.receipt, submitted)
+def _said(house: House, letter: Kept, one: Report) -> Said:
+    address = house.ledger.seal.seal(one.address) if one.address else b""
+    return Said(letter.id, letter.peer, address, one.receipt, _millis(one.submitted), one.region, keys.read(house, one.key))
+
+
+def _told(house: House, letter: Kept, one: Reply) -> Told:
+    seal = house.ledger.seal
+    return Told(
+        verb=str(one.verb),
+        how=house.peers[letter.peer].peer.channel,
+        peer=letter.peer,
+        said=seal.seal(one.said) if one.said else b"",
+        at=_millis(one.at),
+        delivery=keys.read(house, one.key),
+        ref=one.ref,
+        address=seal.seal(one.address) if one.address else b"",
+        alert_ending=one.alert_ending,
+        counts=one.counts,
+    )
+
+
+def _seen(letter: Kept, one: Condition) -> Seen:
+    return Seen(letter.peer, one.address, one.region, str(one.standing), one.detail, _millis(one.at))
+
+
+def _millis(moment: datetime | None) -> int | None:
+    return int(moment.timestamp() * 1000) if moment else None

@@ -235,8 +235,8 @@ def test_alert(house: House, channel: str, region: str) -> Alert:
     tree = house.books.regions
     if region not in tree:
         raise NotFound(f"no region {region!r}: give the code of the county (6 digits), a town (9) or a village (12)")
-    if channel not in house.far_ends:
-        raise NotFound(f"no peer for channel {channel!r}; configured: {', '.join(sorted(house.far_ends)) or 'none'}")
+    if channel not in house.ways:
+        raise NotFound(f"no peer for channel {channel!r}; configured: {', '.join(sorted(house.ways)) or 'none'}")
     moment = house.clock()
     message = {
         "identifier": f"test-{channel}-{region}-{moment:%Y%m%d%H%M%S%f}",

@@ -69,7 +69,7 @@ def _take_back(house: House) -> int:
     with house.ledger.read() as tx:
         expired = expired_leases(tx, house.ledger.database)
     for row in expired:
-        now, far_end = house.now(), house.far_ends.get(row.channel)
+        now, far_end = house.now(), house.peers.get(row.peer)
         wait = far_end.capabilities.doubt_seconds if far_end else UNKNOWN_DOUBT_SECONDS
         deduplicates = far_end is not None and far_end.capabilities.deduplicates
         later = Later(rest=now, decide=now + wait * 1000)

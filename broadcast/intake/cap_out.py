@@ -21,6 +21,7 @@ NAMESPACE = "urn:oasis:names:tc:emergency:cap:1.2"
 EVENT_CODE = "eventType"  # valueName of the national event code: 12379's own name for it
 GEOCODE = "CPEAS Geographic Code"  # valueName that China's own CAP feed gives the codes of 12379
 SIGNAL = "signal"  # parameter for 山洪's step where no other words of the info carry it
+AREA_SMS = ("AreaSMS", "requested")  # parameter: the wish that the upper level's operators send their area SMS; our name
 
 
 def _by_lower(words: str) -> dict[str, str]:
@@ -45,10 +46,13 @@ _URI = re.compile(
 )
 
 
-def write(alert: Alert) -> bytes:
+def write(alert: Alert, area_sms: bool = False) -> bytes:
     """CAP 1.2, schema-valid, UTF-8. Missing mandatory values get CAP's own unknowns; what CAP has no place for
     (12379's senderCode and texts by channel) is left out. An Inner alert is never written as Public.
+
+    `area_sms` adds the wish for the operators' area SMS to the info that we work from; an alert without one carries none.
     """
+    wish = alert.info if area_sms else None
     root = etree.Element(f"{{{NAMESPACE}}}alert", nsmap={None: NAMESPACE})
     closed = alert.inner and alert.scope is Scope.PUBLIC
     _put(root, "identifier", _name(alert.identifier))
@@ -65,12 +69,12 @@ def write(alert: Alert) -> bytes:
     _put_some(root, "references", " ".join(_reference(one, alert) for one in alert.references))
     _put_some(root, "incidents", alert.incidents)
     for info in alert.infos:
-        _put_info(etree.SubElement(root, f"{{{NAMESPACE}}}info"), info, alert)
+        _put_info(etree.SubElement(root, f"{{{NAMESPACE}}}info"), info, alert, area_sms=info is wish)
     written: bytes = etree.tostring(root, xml_declaration=True, encoding="UTF-8", pretty_print=True)
     return written
 
 
-def _put_info(node: Any, info: Info, alert: Alert) -> None:
+def _put_info(node: Any, info: Info, alert: Alert, *, area_sms: bool) -> None:
     _put(node, "language", info.language if _LANGUAGE.fullmatch(info.language) else "und")
     categories = [one for one in info.categories if one in CATEGORIES.values()]
     _put_all(node, "category", categories or events.categories_of(info.event_code))
@@ -93,6 +97,8 @@ def _put_info(node: Any, info: Info, alert: Alert) -> None:
     _put_pairs(node, "parameter", info.parameters)
     if info.signal and signal.find(info, alert.msg_type, Repairs()) is not info.signal:
         _put_pairs(node, "parameter", [(SIGNAL, info.signal)])
+    if area_sms and AREA_SMS not in info.parameters:
+        _put_pairs(node, "parameter", [AREA_SMS])
     for resource in info.resources:
         _put_resource(etree.SubElement(node, f"{{{NAMESPACE}}}resource"), resource)
     for area in info.areas:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
+import string
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,24 @@ from alembic import command
 from alembic.config import Config
 
 from ..tiers.roster import mask
-from . import alerts, books, chain, duties, fanout, inbox, leases, operators, people, questions, sending, settling
+from . import (
+    alerts,
+    asking,
+    books,
+    chain,
+    conditions,
+    duties,
+    fanout,
+    inbox,
+    leases,
+    limits,
+    operators,
+    people,
+    questions,
+    replies,
+    sending,
+    settling,
+)
 from .engine import Database, Row, Transaction, millis_now
 from .seal import Seal, WrongKey
 
@@ -22,19 +42,27 @@ __all__ = [
     "Seal",
     "Transaction",
     "alerts",
+    "asking",
     "books",
     "chain",
+    "conditions",
     "duties",
     "fanout",
     "inbox",
     "leases",
+    "limits",
     "millis_now",
     "operators",
     "people",
     "questions",
+    "replies",
     "sending",
     "settling",
 ]
+
+
+def _new_mark() -> str:
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(3))
 
 
 class Ledger:
@@ -55,6 +83,15 @@ class Ledger:
             command.upgrade(config, "head")
             if books.in_force(tx, "seal") is None:
                 books.put(tx, "seal", {"fingerprint": self.seal.fingerprint}, millis_now(), "migrate")
+            if books.in_force(tx, "mark") is None:
+                books.put(tx, "mark", {"mark": _new_mark()}, millis_now(), "migrate")
+
+    @cached_property
+    def mark(self) -> str:
+        """Three characters that tell this ledger from others before and after it, for names that far ends remember."""
+        with self.read() as tx:
+            known = books.in_force(tx, "mark")
+        return known.files["mark"] if known else "000"
 
     def check_seal(self, tx: Transaction) -> None:
         """Raises WrongKey when this ledger was sealed with another key: with a wrong one it would take every number for new."""

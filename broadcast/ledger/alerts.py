@@ -320,7 +320,7 @@ def _add_event_rules(tx: sa.Connection, row: Row, earlier: list[int]) -> None:
     if not earlier:
         return
     ways = tx.execute(
-        sa.select(rule.c.tier, rule.c.channel, rule.c.lane, rule.c.audience, rule.c.batch_size)
+        sa.select(rule.c.tier, rule.c.channel, rule.c.lane, rule.c.audience, rule.c.batch_size, rule.c.gathers)
         .where(rule.c.alert_id.in_(earlier), rule.c.purpose == "alarm", rule.c.selection.not_in((Selection.APPROVERS,)))
         .distinct()
         .order_by(rule.c.lane, rule.c.channel, rule.c.tier, rule.c.audience)
@@ -354,6 +354,7 @@ def _event_rule(way: Row, channel: str, selection: str, purpose: str) -> dict[st
         "approvers": "[]",
         "state": "owed",
         "batch_size": way.batch_size,
+        "gathers": way.gathers,
     }
 
 

@@ -1,4 +1,4 @@
-"""Duties: what a person owes an answer to, with its deadline. So far: to approve a warning that waits."""
+"""Duties: what a person owes an answer to, with its deadline. Here: to approve a warning that waits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def due_steps(tx: sa.Connection, now: int) -> list[Row]:
         tx.execute(
             sa.select(callout, alert.c.understood, alert.c.state.label("alert_state"))
             .join(alert, alert.c.id == callout.c.alert_id)
-            .where(callout.c.state == "open", callout.c.next_step <= now)
+            .where(callout.c.state == "open", callout.c.duty == "release", callout.c.next_step <= now)
             .order_by(callout.c.next_step)
         )
     )

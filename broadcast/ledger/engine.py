@@ -85,6 +85,7 @@ def _read_url(url: str) -> sa.URL:
 def _sqlite(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(
         url,
+        hide_parameters=True,  # an error of the database must not show what was written
         poolclass=sa.pool.QueuePool,
         pool_size=8,
         max_overflow=64,
@@ -143,7 +144,9 @@ def _begin_immediate(connection: sa.Connection, pause: float) -> None:
 def _postgresql(url: sa.URL) -> sa.Engine:
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
-    return sa.create_engine(url, pool_size=8, max_overflow=64, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+    return sa.create_engine(
+        url, hide_parameters=True, pool_size=8, max_overflow=64, pool_pre_ping=True, connect_args={"connect_timeout": 5}
+    )
 
 
 @contextmanager

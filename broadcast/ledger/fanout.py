@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from ..delivery import MAY_HAVE_REACHED, State
 from .engine import Row
-from .tables import alert, alert_region, batch, delivery, post, roster, rule, target
+from .tables import alert, alert_region, batch, callout, delivery, post, roster, rule, target, wording
 
 Select: TypeAlias = "sa.Select[*tuple[Any, ...]]"
 
@@ -86,6 +86,12 @@ def count(tx: sa.Connection, row: RuleLike, regions: Sequence[str]) -> int:
     """How many deliveries a rule would make, before the alert is in the ledger (for a preview). Writes nothing."""
     source = _chosen(row.selection, lambda column: column.in_(regions)).rows().subquery()
     return int(tx.execute(sa.select(sa.func.count(sa.distinct(source.c.address_id))), _like(row)).scalar_one())
+
+
+def addresses(tx: sa.Connection, row: RuleLike, regions: Sequence[str]) -> set[int]:
+    """The numbers of the addresses that a rule of posts would reach (for a preview): one that two rules reach is told once."""
+    source = _chosen(row.selection, lambda column: column.in_(regions)).rows().subquery()
+    return set(tx.execute(sa.select(source.c.address_id), _like(row)).scalars())
 
 
 def holders(tx: sa.Connection, row: RuleLike, regions: Sequence[str]) -> list[Row]:
@@ -175,8 +181,7 @@ class _Chosen:
 
 
 def _chosen(selection: str, inside: Inside) -> _Chosen:
-    in_force = sa.select(roster.c.id).where(roster.c.in_force).scalar_subquery()
-    common = (target.c.roster_id == in_force, target.c.channel == _param("channel", sa.Text))
+    common = (target.c.roster_id == _in_force(), target.c.channel == _param("channel", sa.Text))
     if selection in (Selection.POSTS, Selection.APPROVERS):
         return _posts(common, inside if selection == Selection.POSTS else None)
     kind = {Selection.RESIDENTS: ("resident",), Selection.PLACES: ("place",), Selection.TEST: ("place", "tester")}[
@@ -215,7 +220,7 @@ def _insert_from(source: Select) -> sa.Insert:
     once = sa.select(candidates, nth).where(~known.exists()).subquery("once")
     made: dict[str, sa.ColumnElement[Any]] = {
         "batch_id": _param("batch_id", sa.BigInteger),
-        "seq": sa.func.row_number().over(order_by=(once.c.region, once.c.key)),
+        "seq": _param("before", sa.Integer) + sa.func.row_number().over(order_by=(once.c.region, once.c.key)),
         "alert_id": _param("alert_id", sa.BigInteger),
         "channel": _param("channel", sa.Text),
         "purpose": _param("purpose", sa.Text),
@@ -223,34 +228,69 @@ def _insert_from(source: Select) -> sa.Insert:
         "post_id": once.c.post_id,
         "address_id": once.c.address_id,
         "synthetic": once.c.synthetic,
+        "rule_id": _param("of_rule", sa.BigInteger),
     }
     return delivery.insert().from_select(list(made), sa.select(*made.values()).where(once.c.nth == 1))
 
 
-def _fill(tx: sa.Connection, row: Row, insert: sa.Insert, values: dict[str, Any], now: int) -> tuple[int | None, int]:
-    """One batch and its deliveries; no batch when nobody is left for it."""
-    batch_id = tx.execute(
-        batch.insert()
-        .values(
-            alert_id=row.alert_id,
-            rule_id=row.id,
-            channel=row.channel,
-            lane=row.lane,
-            purpose=row.purpose,
-            wording_id=row.wording_id,
-            size=0,
-            state=State.PLANNED,
-            due=now,
-            rung=now,
-        )
-        .returning(batch.c.id)
-    ).scalar_one()
-    size = tx.execute(insert, {**values, "batch_id": batch_id}, execution_options=_COUNTED).rowcount
+def _fill(tx: sa.Connection, row: Row | _Like, insert: sa.Insert, values: dict[str, Any], now: int) -> tuple[int | None, int]:
+    """One batch and its deliveries; no batch when nobody is left for it. A rule that gathers adds to one that has not left."""
+    unsent = _unsent(tx, row) if row.gathers else None
+    batch_id = unsent.id if unsent else _new_batch(tx, row, now)
+    before = unsent.size if unsent else 0
+    values = {**values, "batch_id": batch_id, "before": before, "of_rule": row.id if unsent else None}
+    size = tx.execute(insert, values, execution_options=_COUNTED).rowcount
     if size == 0:
-        tx.execute(batch.delete().where(batch.c.id == batch_id))
+        if unsent is None:
+            tx.execute(batch.delete().where(batch.c.id == batch_id))
         return None, 0
-    tx.execute(batch.update().where(batch.c.id == batch_id).values(size=size))
+    changed: dict[str, Any] = {"size": before + size}
+    if unsent:  # a worker that looked at the batch before must not claim it for less than it is now
+        changed |= {"fence": batch.c.fence + 1, "gathered": True}
+    tx.execute(batch.update().where(batch.c.id == batch_id).values(**changed))
     return batch_id, size
+
+
+def _unsent(tx: sa.Connection, row: Row | _Like) -> Row | None:
+    """The batch of the same words that nobody has tried yet: a far end that wants a pause between calls gets one call."""
+    return tx.execute(
+        sa.select(batch.c.id, batch.c.size)
+        .where(
+            batch.c.alert_id == row.alert_id,
+            batch.c.channel == row.channel,
+            batch.c.lane == row.lane,
+            batch.c.purpose == row.purpose,
+            batch.c.wording_id == row.wording_id,
+            batch.c.state == State.PLANNED,
+            batch.c.attempt == 0,
+            batch.c.size < row.batch_size,
+        )
+        .order_by(batch.c.id)
+        .limit(1)
+        .with_for_update()
+    ).first()
+
+
+def _new_batch(tx: sa.Connection, row: Row | _Like, now: int) -> int:
+    return int(
+        tx.execute(
+            batch.insert()
+            .values(
+                alert_id=row.alert_id,
+                rule_id=row.id,
+                channel=row.channel,
+                lane=row.lane,
+                purpose=row.purpose,
+                wording_id=row.wording_id,
+                size=0,
+                state=State.PLANNED,
+                due=now,
+                rung=now,
+                deadline=now + row.within * 1000,
+            )
+            .returning(batch.c.id)
+        ).scalar_one()
+    )
 
 
 # SQLAlchemy only remembers how many rows an INSERT made when it is told to.
@@ -267,7 +307,7 @@ def _event_slice(tx: sa.Connection, row: Row, now: int) -> Slice:
             batch.c.channel == row.from_channel,
             batch.c.lane == row.lane,
             batch.c.purpose == "alarm",
-            rule.c.tier == row.tier,
+            sa.or_(rule.c.tier == row.tier, batch.c.gathered),  # a gathered batch holds several tiers: `_heard` picks this one's
             rule.c.audience == row.audience,
             batch.c.id > row.cursor_id,
         )
@@ -298,7 +338,9 @@ def _heard(row: Row, past: int) -> Select:
             delivery.c.synthetic,
         )
         .join(batch, batch.c.id == delivery.c.batch_id)
+        .join(rule, rule.c.id == sa.func.coalesce(delivery.c.rule_id, batch.c.rule_id))
         .where(
+            rule.c.tier == row.tier,
             delivery.c.batch_id == past,
             sa.func.coalesce(delivery.c.state, batch.c.state).in_([str(s) for s in MAY_HAVE_REACHED]),
             ~_stood_down_since(row).exists(),
@@ -356,6 +398,125 @@ def still_sending(tx: sa.Connection, alert_id: int) -> bool:
 
 def _finish(tx: sa.Connection, row: Row, now: int) -> None:
     tx.execute(rule.update().where(rule.c.id == row.id).values(state="planned", planned=now))
+    if row.selection == Selection.POSTS and row.answer_within is not None:
+        _open_callouts(tx, row, now)
+
+
+def _open_callouts(tx: sa.Connection, row: Row, now: int) -> None:
+    """Every post that the rule names owes an answer, also one that no channel reaches: its silence must be seen."""
+    covered = sa.select(alert_region.c.region).where(alert_region.c.alert_id == row.alert_id)
+    if row.first is not None:
+        covered = covered.where(alert_region.c.first == row.first)
+    known = sa.select(sa.literal(1)).where(
+        callout.c.alert_id == row.alert_id, callout.c.duty == "acknowledge", callout.c.post_id == post.c.id
+    )
+    made: dict[str, sa.ColumnElement[Any]] = {
+        "alert_id": sa.literal(row.alert_id, sa.BigInteger),
+        "duty": sa.literal("acknowledge"),
+        "region": post.c.region,
+        "post_id": post.c.id,
+        "state": sa.literal("open"),
+        "step": sa.literal("called"),
+        "opened": sa.literal(now, sa.BigInteger),
+        "due": sa.literal(now + row.answer_within * 1000, sa.BigInteger),
+    }
+    owing = sa.select(*made.values()).where(
+        post.c.ended.is_(None),
+        post.c.role.in_(json.loads(row.roles)),
+        post.c.rank.in_(json.loads(row.ranks)),
+        post.c.region.in_(covered),
+        ~known.exists(),
+    )
+    tx.execute(callout.insert().from_select(list(made), owing))
+
+
+def otherwise(tx: sa.Connection, row: Row, channel: str, reason: str, now: int) -> Slice | None:
+    """The unsent deliveries of a batch go by the plan's next channel instead; None when it reaches none of them.
+
+    Whoever the alert addresses by that channel already is not told by it twice. Who has no address there stays with the
+    batch. The caller commits, then rings.
+    """
+    words = sa.select(wording.c.id).where(
+        wording.c.alert_id == row.alert_id,
+        wording.c.channel == channel,
+        wording.c.audience == "post",
+        wording.c.purpose == row.purpose,
+    )
+    wording_id = tx.execute(words.limit(1)).scalar()
+    if wording_id is None:
+        return None
+    of_rule = tx.execute(sa.select(rule).where(rule.c.id == row.rule_id)).one()
+    like = _Like(row.alert_id, of_rule.id, channel, row.lane, row.purpose, wording_id, of_rule.within)
+    values = {"alert_id": row.alert_id, "channel": channel, "purpose": row.purpose}
+    batch_id, size = _fill(tx, like, _insert_from(_of_persons(row.id, channel)), values, now)
+    gone = list(tx.execute(_told_by(row, channel)).scalars())
+    if not gone:
+        return None
+    tx.execute(
+        delivery.update()
+        .where(delivery.c.batch_id == row.id, delivery.c.state.is_(None), delivery.c.seq.in_(gone))
+        .values(state=State.CANCELLED, reason=f"by {channel} instead: {reason}"[:200])
+    )
+    return Slice(batch_id, row.lane, size, False)
+
+
+def _told_by(row: Row, channel: str) -> sa.Select[int]:
+    """The unsent deliveries of a batch whose person the alert now addresses by another channel."""
+    addresses = (
+        sa.select(target.c.address_id)
+        .join(post, post.c.person_id == target.c.person_id)
+        .where(target.c.channel == channel, target.c.roster_id == _in_force(), post.c.id == delivery.c.post_id)
+        .correlate(delivery)
+    )
+    other = delivery.alias("other")
+    told = sa.select(sa.literal(1)).where(
+        other.c.alert_id == row.alert_id,
+        other.c.channel == channel,
+        other.c.purpose == row.purpose,
+        other.c.address_id.in_(addresses),
+    )
+    unsent = (delivery.c.batch_id == row.id, delivery.c.state.is_(None))
+    return sa.select(delivery.c.seq).where(*unsent, told.exists())
+
+
+@dataclass(frozen=True, slots=True)
+class _Like:
+    """The columns of a rule that make a batch."""
+
+    alert_id: int
+    id: int
+    channel: str
+    lane: str
+    purpose: str
+    wording_id: int
+    within: int
+    gathers: bool = False
+    batch_size: int = 0
+
+
+def _in_force() -> sa.ScalarSelect[int]:
+    return sa.select(roster.c.id).where(roster.c.in_force).scalar_subquery()
+
+
+def _of_persons(batch_id: int, channel: str) -> Select:
+    """The targets on another channel of the persons to whom a batch still owes something."""
+    return (
+        sa.select(
+            delivery.c.region,
+            delivery.c.seq.label("key"),
+            delivery.c.post_id,
+            target.c.address_id,
+            target.c.synthetic,
+        )
+        .join(post, post.c.id == delivery.c.post_id)
+        .join(target, target.c.person_id == post.c.person_id)
+        .where(
+            delivery.c.batch_id == batch_id,
+            delivery.c.state.is_(None),
+            target.c.channel == channel,
+            target.c.roster_id == _in_force(),
+        )
+    )
 
 
 def take_next_rule(tx: sa.Connection) -> Row | None:

@@ -69,6 +69,7 @@ def keep_unmatched(tx: sa.Connection, said: Sequence[Said], now: int) -> None:
             "peer": one.peer,
             "ref": one.receipt.ref,
             "address": one.address,
+            "region": one.region,
             "state": str(one.receipt.state),
             "code": one.receipt.code,
             "detail": one.receipt.detail,
@@ -95,7 +96,7 @@ def unmatched_that_match_now(tx: sa.Connection, limit: int = 500) -> tuple[list[
             receipt.c.origin == "answer",
             receipt.c.ref != "",
             delivery.c.seq.between(receipt.c.first_seq, receipt.c.last_seq),
-            address.c.sealed == report.c.address,
+            sa.or_(address.c.sealed == report.c.address, report.c.address == b""),
         )
         .correlate(report)
     )
@@ -110,6 +111,7 @@ def unmatched_that_match_now(tx: sa.Connection, limit: int = 500) -> tuple[list[
             bytes(row.address),
             Receipt(State(row.state), row.code, row.detail, row.ref, _when(row.at)),
             row.submitted,
+            row.region,
         )
         for row in rows
     }

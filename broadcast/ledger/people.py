@@ -7,7 +7,8 @@ slices beside those in force, the change-over is one short transaction, and the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain as joined
 from itertools import islice
 from typing import Any, TypeVar
@@ -208,3 +209,19 @@ def read(tx: sa.Connection, seal: Seal) -> tuple[tuple[Person, ...], tuple[Post,
         for row in tx.execute(sa.select(post).where(post.c.ended.is_(None)).order_by(post.c.id))
     ]
     return tuple(persons), tuple(posts), tuple(places)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a post: the role's code, and the name, sealed."""
+
+    role: str
+    name: bytes
+
+
+def holders_of(tx: sa.Connection, posts: Sequence[int]) -> dict[int, Holder]:
+    """The holders of these posts, also of posts that have ended."""
+    rows = tx.execute(
+        sa.select(post.c.id, post.c.role, person.c.name).join(person, person.c.id == post.c.person_id).where(post.c.id.in_(posts))
+    )
+    return {row.id: Holder(row.role, bytes(row.name)) for row in rows}

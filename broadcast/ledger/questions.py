@@ -31,14 +31,14 @@ class Progress:
 def progress(tx: sa.Connection, alert_id: int) -> list[Progress]:
     """By tier and channel: how many deliveries are in which state."""
     # Deliveries that share their batch's state are counted by the batch, so that half a million cost a few hundred rows.
+    # Only a gathered batch, whose deliveries belong to several rules, is counted one by one.
     own = (
-        sa.select(delivery.c.batch_id, delivery.c.state, sa.func.count().label("n"))
-        .where(
-            delivery.c.batch_id.in_(sa.select(batch.c.id).where(batch.c.alert_id == alert_id)),
-            delivery.c.state.is_not(None),
-        )
-        .group_by(delivery.c.batch_id, delivery.c.state)
+        sa.select(delivery.c.batch_id, delivery.c.rule_id, delivery.c.state, sa.func.count().label("n"))
+        .join(batch, batch.c.id == delivery.c.batch_id)
+        .where(batch.c.alert_id == alert_id, sa.or_(delivery.c.state.is_not(None), batch.c.gathered))
+        .group_by(delivery.c.batch_id, delivery.c.rule_id, delivery.c.state)
     )
+    tiers = dict(tx.execute(sa.select(rule.c.id, rule.c.tier).where(rule.c.alert_id == alert_id)).all())
     batches = {
         row.id: row
         for row in tx.execute(
@@ -50,16 +50,17 @@ def progress(tx: sa.Connection, alert_id: int) -> list[Progress]:
     counted: dict[tuple[str, str, str], dict[str, int]] = {}
     inherits = {number: row.size for number, row in batches.items()}
     for row in tx.execute(own):
+        of_batch = batches[row.batch_id]
         inherits[row.batch_id] -= row.n
-        _add(counted, batches[row.batch_id], row.state, row.n)
+        _add(counted, tiers.get(row.rule_id, of_batch.tier), of_batch, row.state or of_batch.state, row.n)
     for number, left in inherits.items():
         if left:
-            _add(counted, batches[number], batches[number].state, left)
+            _add(counted, batches[number].tier, batches[number], batches[number].state, left)
     return [Progress(*key, states) for key, states in sorted(counted.items())]
 
 
-def _add(counted: dict[tuple[str, str, str], dict[str, int]], row: Row, state: str, n: int) -> None:
-    states = counted.setdefault((row.tier, row.channel, row.purpose), {})
+def _add(counted: dict[tuple[str, str, str], dict[str, int]], tier: str, row: Row, state: str, n: int) -> None:
+    states = counted.setdefault((tier, row.channel, row.purpose), {})
     states[state] = states.get(state, 0) + n
 
 
@@ -135,7 +136,7 @@ def deliveries(tx: sa.Connection, wanted: DeliveryQuery) -> list[dict[str, Any]]
             address.c.sealed.label("address"),
         )
         .join(batch, batch.c.id == delivery.c.batch_id)
-        .join(rule, rule.c.id == batch.c.rule_id)
+        .join(rule, rule.c.id == sa.func.coalesce(delivery.c.rule_id, batch.c.rule_id))
         .join(address, address.c.id == delivery.c.address_id)
         .where(
             sa.tuple_(delivery.c.batch_id, delivery.c.seq) > sa.tuple_(*(sa.literal(key, sa.BigInteger) for key in wanted.after))
@@ -206,7 +207,11 @@ def backlog(tx: sa.Connection, now: int) -> Backlog:
     )
     kept = tx.execute(sa.select(sa.func.min(inbox.c.received)).where(inbox.c.state == "kept")).scalar()
     doubts = tx.execute(sa.select(sa.func.count()).select_from(delivery).where(delivery.c.state == "in_doubt")).scalar_one()
-    overdue = sa.select(sa.func.count()).select_from(callout).where(callout.c.state == "open", callout.c.due <= now)
+    overdue = (
+        sa.select(sa.func.count())
+        .select_from(callout)
+        .where(callout.c.state == "open", callout.c.duty == "release", callout.c.due <= now)
+    )
     return Backlog(
         oldest_due={lane: now - oldest for lane, oldest in due},
         oldest_kept=now - kept if kept is not None else 0,
@@ -217,9 +222,31 @@ def backlog(tx: sa.Connection, now: int) -> Backlog:
     )
 
 
+def accepted_and_silent(tx: sa.Connection, channel: str, before: int) -> int:
+    """Alarms of alerts still in force that a far end took before `before` and has not reported on the device or the air."""
+    state = sa.func.coalesce(delivery.c.state, batch.c.state)
+    counted = (
+        sa.select(sa.func.count())
+        .select_from(delivery.join(batch, batch.c.id == delivery.c.batch_id).join(alert, alert.c.id == batch.c.alert_id))
+        .where(
+            alert.c.state == "active",
+            batch.c.channel == channel,
+            batch.c.purpose == "alarm",
+            batch.c.started < before,
+            state == State.ACCEPTED,
+        )
+    )
+    return int(tx.execute(counted).scalar_one())
+
+
 def moment(millis: int | None) -> datetime | None:
     """Milliseconds of the ledger as an aware time."""
     return None if millis is None else datetime.fromtimestamp(millis / 1000, UTC)
+
+
+def at(millis: int) -> datetime:
+    """The same, for a column that is never empty."""
+    return datetime.fromtimestamp(millis / 1000, UTC)
 
 
 def usual_call_seconds(tx: sa.Connection, peer: str, per_call: int) -> float | None:

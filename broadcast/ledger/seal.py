@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..errors import BroadcastError
 
@@ -23,6 +25,7 @@ class Seal:
         if len(key) != 64:
             raise WrongKey("the seal key must be 64 bytes; `broadcast init` makes one")
         self._siv = AESSIV(key)
+        self._key = key
         self.fingerprint = hashlib.sha256(b"broadcast seal" + key).hexdigest()[:16]
 
     @classmethod
@@ -41,6 +44,10 @@ class Seal:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(os.urandom(64).hex() + "\n")
+
+    def key_for(self, purpose: str) -> bytes:
+        """A key of its own for another purpose; from it nobody gets back to this one."""
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"broadcast {purpose}".encode()).derive(self._key)
 
     def seal(self, text: str) -> bytes:
         """Deterministic: 16 bytes of tag and as many as the text."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from ..delivery import Receipt, State
+from ..delivery import MAY_HAVE_REACHED, Receipt, State
 from . import chain
 from .alerts import AlertState
 from .engine import Database, Row
-from .tables import address, alert, batch, breaker, delivery, receipt, wording
+from .limits import Numbered, as_numbered
+from .tables import address, alert, batch, breaker, call_number, delivery, receipt, rule, wording
 
 LEASE = 5.0  # seconds; renewed every LEASE / 3 while a call runs
 
@@ -25,6 +26,9 @@ class Piece:
     seq: int
     address: bytes
     synthetic: bool
+    address_id: int = 0
+    region: str = ""
+    post_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +46,48 @@ class Held:
     attempt: int
     size: int
     pieces: tuple[Piece, ...]
+    partial: bool = False  # some of the batch stays behind, and is due again after this
 
 
 def is_owed(tx: sa.Connection, batch_id: int, now: int) -> Row | None:
-    """The batch, when a worker may claim it now."""
+    """The batch with its alert's level, when a worker may claim it now."""
     return tx.execute(
-        sa.select(batch).where(batch.c.id == batch_id, batch.c.state.in_((State.PLANNED, State.DEFERRED)), batch.c.due <= now)
+        sa.select(batch, alert.c.level, alert.c.understood)
+        .join(alert, alert.c.id == batch.c.alert_id)
+        .where(batch.c.id == batch_id, batch.c.state.in_((State.PLANNED, State.DEFERRED)), batch.c.due <= now)
     ).first()
+
+
+def otherwise_of(tx: sa.Connection, row: Row) -> str:
+    """The plan's next channels for a batch, as a JSON list."""
+    return str(tx.execute(sa.select(rule.c.otherwise).where(rule.c.id == row.rule_id)).scalar() or "[]")
 
 
 def owed(tx: sa.Connection, batch_id: int, now: int) -> tuple[Row, tuple[Piece, ...]] | None:
     """The batch and its unsent deliveries, when a worker may claim it now."""
     row = tx.execute(
-        sa.select(batch, wording.c.text)
+        sa.select(batch, wording.c.text, alert.c.level, alert.c.understood)
         .join(wording, wording.c.id == batch.c.wording_id)
+        .join(alert, alert.c.id == batch.c.alert_id)
         .where(batch.c.id == batch_id, batch.c.state.in_((State.PLANNED, State.DEFERRED)), batch.c.due <= now)
     ).first()
     if row is None:
         return None
+    columns = (
+        delivery.c.seq,
+        address.c.sealed,
+        delivery.c.synthetic,
+        delivery.c.address_id,
+        delivery.c.region,
+        delivery.c.post_id,
+    )
     rows = tx.execute(
-        sa.select(delivery.c.seq, address.c.sealed, delivery.c.synthetic)
+        sa.select(*columns)
         .join(address, address.c.id == delivery.c.address_id)
         .where(delivery.c.batch_id == batch_id, delivery.c.state.is_(None))
         .order_by(delivery.c.seq)
     )
-    return row, tuple(Piece(r.seq, bytes(r.sealed), bool(r.synthetic)) for r in rows)
+    return row, tuple(Piece(r.seq, bytes(r.sealed), bool(r.synthetic), r.address_id, r.region, r.post_id) for r in rows)
 
 
 def claim(
@@ -79,8 +100,11 @@ def claim(
     holder: str,
     per_call: int,
     now: int,
+    partial: bool = False,
 ) -> Held | None:
     """Takes the batch: one conditional UPDATE. None when somebody else was faster, or the peer is left alone for now.
+
+    `partial`: `pieces` are not all that is left of it; the rest is due again when these are done.
 
     The claim says at once that the first call has been started: a worker that dies after it leaves a doubt behind,
     never a second call.
@@ -123,6 +147,7 @@ def claim(
         row.attempt + 1,
         row.size,
         pieces,
+        partial,
     )
 
 
@@ -191,7 +216,7 @@ def answer(tx: sa.Connection, database: Database, held: Held, run: Run, *, progr
     """
     usual = _usual(run)
     # One call for all of the batch, all settled: then the batch's row says it for those that have nothing else to say.
-    whole = progress is None and len(run.seqs) == len(held.pieces) and usual is not None
+    whole = progress is None and len(run.seqs) == len(held.pieces) and usual is not None and not held.partial
     values: dict[str, object] = {"progress": progress, "lease": database.clock() + int(LEASE * 1000)}
     if progress is None:
         state = usual if whole and usual is not None else State.ACCEPTED
@@ -214,6 +239,21 @@ def answer(tx: sa.Connection, database: Database, held: Held, run: Run, *, progr
     return _still_wanted(tx, held, now)
 
 
+def skip(tx: sa.Connection, database: Database, held: Held, *, progress: int | None, later: Later, now: int) -> bool:
+    """A call that is not needed any more: on to the next one, or to the end. False when the holder must stop."""
+    values: dict[str, object] = {"progress": progress, "lease": database.clock() + int(LEASE * 1000)}
+    if progress is None:
+        values = {"state": State.ACCEPTED, "holder": "", "lease": None, "due": None, "ended": now}
+    mine = tx.execute(
+        batch.update()
+        .where(batch.c.id == held.batch_id, batch.c.fence == held.fence, batch.c.state == State.SENDING)
+        .values(**values)
+    ).rowcount
+    if not mine:
+        return False
+    return _rest_is_due(tx, held, later) if progress is None else _still_wanted(tx, held, now)
+
+
 def _usual(run: Run) -> State | None:
     """What most of a call's deliveries became; None when some of it may be sent again.
 
@@ -230,7 +270,9 @@ def _rest_is_due(tx: sa.Connection, held: Held, later: Later) -> bool:
     if tx.execute(left).first() is not None:
         row = _alert(tx, held.alert_id)
         over = row.state not in _may_send(held.purpose)
-        values = {"state": State.CANCELLED} if over else {"state": State.DEFERRED, "due": later.rest, "rung": None, "ended": None}
+        values: dict[str, object] = {"state": State.CANCELLED}
+        if not over:
+            values = {"state": State.DEFERRED, "due": later.rest, "rung": None, "ended": None, "only_peer": ""}
         tx.execute(batch.update().where(batch.c.id == held.batch_id).values(**values))
     return True
 
@@ -351,6 +393,7 @@ def doubt(
         "reason": reason,
         "due": later.rest if state is State.DEFERRED else None,
         "doubt_due": None if over or deduplicates else later.decide,
+        "only_peer": row.peer if state is State.DEFERRED and deduplicates else "",  # elsewhere it would be told twice
         "fence": row.fence + 1,
     }
     tx.execute(batch.update().where(batch.c.id == row.id).values(**values, rung=None, holder="", lease=None))
@@ -457,25 +500,89 @@ def snapshot(tx: sa.Connection, alert_id: int) -> Row:
     return tx.execute(sa.select(alert).where(alert.c.id == alert_id)).one()
 
 
-def past_refs(tx: sa.Connection, alert_id: int, channel: str) -> list[str]:
-    """The provider references of the event's earlier alarms on a channel: what a stop is about."""
-    mine = sa.select(alert.c.event_key).where(alert.c.id == alert_id).scalar_subquery()
-    statement = (
-        sa.select(receipt.c.ref)
-        .join(batch, batch.c.id == receipt.c.batch_id)
-        .join(alert, alert.c.id == batch.c.alert_id)
+@dataclass(frozen=True, slots=True)
+class PastCall:
+    """A call of the event's earlier alarms that the far end took: its reference, the sealed addresses in order, its number."""
+
+    ref: str
+    addresses: tuple[bytes, ...]
+    number: Numbered | None
+    expires: int
+
+
+def past_calls(tx: sa.Connection, held: Held, seqs: Sequence[int]) -> list[PastCall]:
+    """The earlier calls that went to any of these deliveries' addresses, the oldest first."""
+    mine = sa.select(alert.c.event_key).where(alert.c.id == held.alert_id).scalar_subquery()
+    earlier = sa.select(alert.c.id).where(alert.c.event_key == mine, alert.c.id < held.alert_id)
+    told, its = delivery.alias("told"), batch.alias("its")
+    addresses = sa.select(delivery.c.address_id).where(
+        delivery.c.batch_id == held.batch_id, delivery.c.seq.between(seqs[0], seqs[-1])
+    )
+    rows = tx.execute(
+        sa.select(receipt.c.batch_id, receipt.c.ref, receipt.c.peer, alert.c.expires)
+        .join(told, sa.and_(told.c.batch_id == receipt.c.batch_id, told.c.seq.between(receipt.c.first_seq, receipt.c.last_seq)))
+        .join(its, its.c.id == told.c.batch_id)
+        .join(alert, alert.c.id == told.c.alert_id)
         .where(
-            alert.c.event_key == mine,
-            alert.c.id < alert_id,
-            batch.c.channel == channel,
-            batch.c.purpose == "alarm",
+            told.c.alert_id.in_(earlier),
+            told.c.channel == held.channel,
+            told.c.purpose == "alarm",
+            told.c.address_id.in_(addresses),
+            sa.func.coalesce(told.c.state, its.c.state).in_([str(s) for s in MAY_HAVE_REACHED]),
             receipt.c.origin == "answer",
             receipt.c.ref != "",
         )
         .distinct()
-        .order_by(receipt.c.ref)
+        .order_by(receipt.c.batch_id, receipt.c.ref)
+    ).all()
+    sent = _sent_under(tx, [(row.batch_id, row.ref) for row in rows])
+    numbers = _numbers_of(tx, {row.batch_id for row in rows})
+    made = []
+    for row in rows:
+        seqs_and_addresses = sent[row.batch_id, row.ref]
+        first = seqs_and_addresses[0][0]
+        number = next((n for n in numbers if n.batch_id == row.batch_id and n.first_seq <= first <= n.last_seq), None)
+        given = as_numbered(number.day, number.n, number.at) if number is not None else None
+        made.append(PastCall(row.ref, tuple(sealed for _, sealed in seqs_and_addresses), given, row.expires))
+    return made
+
+
+def _sent_under(tx: sa.Connection, wanted: Sequence[tuple[int, str]]) -> dict[tuple[int, str], list[tuple[int, bytes]]]:
+    """What went out under each of these (batch, reference): seq and sealed address, in order."""
+    rows = tx.execute(
+        sa.select(receipt.c.batch_id, receipt.c.ref, delivery.c.seq, address.c.sealed)
+        .join(
+            delivery,
+            sa.and_(delivery.c.batch_id == receipt.c.batch_id, delivery.c.seq.between(receipt.c.first_seq, receipt.c.last_seq)),
+        )
+        .join(address, address.c.id == delivery.c.address_id)
+        .where(
+            receipt.c.batch_id.in_({batch_id for batch_id, _ in wanted}),
+            receipt.c.ref.in_({ref for _, ref in wanted}),
+            receipt.c.origin == "answer",
+        )
+        .distinct()
+        .order_by(receipt.c.batch_id, receipt.c.ref, delivery.c.seq)
     )
-    return list(tx.execute(statement).scalars())
+    found: dict[tuple[int, str], list[tuple[int, bytes]]] = {}
+    for row in rows:
+        found.setdefault((row.batch_id, row.ref), []).append((row.seq, bytes(row.sealed)))
+    return found
+
+
+def _numbers_of(tx: sa.Connection, batches: set[int]) -> Sequence[Row]:
+    return tx.execute(sa.select(call_number).where(call_number.c.batch_id.in_(batches))).all()
+
+
+def still_owed(tx: sa.Connection, held: Held, seqs: Sequence[int]) -> list[int]:
+    """Those of a held batch's deliveries that nothing has been decided about: an answer may have made a call needless."""
+    return list(
+        tx.execute(
+            sa.select(delivery.c.seq)
+            .where(delivery.c.batch_id == held.batch_id, delivery.c.seq.in_(seqs), delivery.c.state.is_(None))
+            .order_by(delivery.c.seq)
+        ).scalars()
+    )
 
 
 def roots(row: Row) -> tuple[str, ...]:

@@ -20,13 +20,18 @@ CLOCK_SKEW = 120_000  # milliseconds that a provider's clock may be behind ours
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One report, with its address sealed."""
+    """One report, with its address sealed.
+
+    Of `delivery` (batch, seq) where it names one; else of the receipt's ref, and there of one address, one region, or all.
+    """
 
     inbox_id: int
     peer: str
     address: bytes
     receipt: Receipt
     submitted: int | None
+    region: str = ""
+    delivery: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Known:
     state: State
     fence: int
     attempt: int
+    purpose: str = "alarm"
     step: int = 0  # how many reports of the same look have moved it before
 
 
@@ -65,21 +71,68 @@ def match(tx: sa.Connection, said: Sequence[Said]) -> tuple[list[Settlement], li
     moved: dict[tuple[int, int], Known] = {}  # what reports of this look have made of a delivery
     for (peer, ref), group in by_call.items():
         runs = _calls(tx, peer, ref) if ref else []
-        known = _deliveries(tx, runs, [one.address for one in group])
+        known = _deliveries(tx, runs, [one.address for one in group if one.address])
         for one in group:
-            if one.address not in known and ref:
+            those = (
+                _named(tx, one) if one.delivery else known.get(one.address, []) if one.address else _under(tx, runs, one.region)
+            )
+            if not those and one.address and ref:
                 # An unknown reference may be a call that was never answered to us: recognised by number and time.
-                known |= _in_doubt(tx, one, moved, {other.batch_id for other in known.values()})
-            stands = known.get(one.address)
-            if stands is None:
+                those = _in_doubt(tx, one, moved, {other.batch_id for others in known.values() for other in others})
+                known.update({one.address: those} if those else {})
+            if not those:
                 unmatched.append(one)
-                continue
-            which, state = (stands.batch_id, stands.seq), one.receipt.state
-            stands = moved.get(which, stands)
-            if may_follow(stands.state, state):
-                found.append(Settlement(stands, one.receipt, peer))
-                moved[which] = replace(stands, own=str(state), state=state, step=stands.step + 1)
+            for stands in those:
+                _move_on(found, moved, stands, one, peer)
     return found, unmatched
+
+
+def _move_on(found: list[Settlement], moved: dict[tuple[int, int], Known], stands: Known, one: Said, peer: str) -> None:
+    which = (stands.batch_id, stands.seq)
+    stands = moved.get(which, stands)
+    receipt_ = _of_stop(one.receipt) if stands.purpose == "stop" else one.receipt
+    if receipt_ is not None and may_follow(stands.state, receipt_.state):
+        found.append(Settlement(stands, receipt_, peer))
+        moved[which] = replace(stands, own=str(receipt_.state), state=receipt_.state, step=stands.step + 1)
+
+
+def _of_stop(got: Receipt) -> Receipt | None:
+    """A stop has arrived when the alarm is off the air; that the alarm still plays says nothing of it."""
+    if got.state is State.CANCELLED:
+        return replace(got, state=State.DELIVERED)
+    return None if got.state is State.DELIVERED else got
+
+
+def _named(tx: sa.Connection, one: Said) -> list[Known]:
+    """The delivery that a report names by our own key; a peer speaks of what it was given only."""
+    assert one.delivery is not None
+    row = tx.execute(
+        sa.select(delivery.c.state, batch.c.state.label("of_batch"), batch.c.fence, batch.c.attempt, batch.c.purpose)
+        .join(batch, batch.c.id == delivery.c.batch_id)
+        .where(delivery.c.batch_id == one.delivery[0], delivery.c.seq == one.delivery[1], batch.c.peer == one.peer)
+    ).first()
+    if row is None:
+        return []
+    return [Known(*one.delivery, row.state, State(row.state or row.of_batch), row.fence, row.attempt, row.purpose)]
+
+
+def _under(tx: sa.Connection, runs: Sequence[sa.Row[int, int, int, int, int]], region: str) -> list[Known]:
+    """Every delivery under a reference, or those of one region."""
+    found: list[Known] = []
+    for run in runs:
+        statement = (
+            sa.select(delivery.c.seq, delivery.c.state, batch.c.state.label("of_batch"), batch.c.purpose)
+            .join(batch, batch.c.id == delivery.c.batch_id)
+            .where(delivery.c.batch_id == run.batch_id, delivery.c.seq.between(run.first_seq, run.last_seq))
+        )
+        if region:
+            statement = statement.where(delivery.c.region.startswith(region, autoescape=True))  # a town's word is its villages'
+        for row in tx.execute(statement.order_by(delivery.c.seq)):
+            state = State(row.state or row.of_batch)
+            known = Known(run.batch_id, row.seq, row.state, state, run.fence, run.attempt, row.purpose)
+            if all((one.batch_id, one.seq) != (known.batch_id, known.seq) for one in found):
+                found.append(known)
+    return found
 
 
 def _calls(tx: sa.Connection, peer: str, ref: str) -> list[sa.Row[int, int, int, int, int]]:
@@ -91,11 +144,11 @@ def _calls(tx: sa.Connection, peer: str, ref: str) -> list[sa.Row[int, int, int,
 
 def _deliveries(
     tx: sa.Connection, runs: Sequence[sa.Row[int, int, int, int, int]], addresses: Sequence[bytes]
-) -> dict[bytes, Known]:
-    found: dict[bytes, Known] = {}
-    for batch_id in {run.batch_id for run in runs}:
+) -> dict[bytes, list[Known]]:
+    found: dict[bytes, list[Known]] = {}
+    for batch_id in {run.batch_id for run in runs} if addresses else ():
         rows = tx.execute(
-            sa.select(delivery.c.seq, address.c.sealed, delivery.c.state, batch.c.state.label("of_batch"))
+            sa.select(delivery.c.seq, address.c.sealed, delivery.c.state, batch.c.state.label("of_batch"), batch.c.purpose)
             .join(batch, batch.c.id == delivery.c.batch_id)
             .join(address, address.c.id == delivery.c.address_id)
             .where(delivery.c.batch_id == batch_id, address.c.sealed.in_(addresses))
@@ -104,11 +157,11 @@ def _deliveries(
             for run in runs:
                 if run.batch_id == batch_id and run.first_seq <= row.seq <= run.last_seq:
                     state = State(row.state or row.of_batch)
-                    found[bytes(row.sealed)] = Known(batch_id, row.seq, row.state, state, run.fence, run.attempt)
+                    found[bytes(row.sealed)] = [Known(batch_id, row.seq, row.state, state, run.fence, run.attempt, row.purpose)]
     return found
 
 
-def _in_doubt(tx: sa.Connection, one: Said, moved: Mapping[tuple[int, int], Known], batches: set[int]) -> dict[bytes, Known]:
+def _in_doubt(tx: sa.Connection, one: Said, moved: Mapping[tuple[int, int], Known], batches: set[int]) -> list[Known]:
     """The delivery in doubt that a report speaks of, if any: the newest that it fits and no other report of this look took.
 
     `batches`: what the same reference was found in already; it is one call, so it is in no other.
@@ -121,8 +174,8 @@ def _in_doubt(tx: sa.Connection, one: Said, moved: Mapping[tuple[int, int], Know
     )
     for row in tx.execute(statement.order_by(batch.c.id.desc())):
         if (row.id, row.seq) not in moved and row.id in (batches or {row.id}):
-            return {one.address: Known(row.id, row.seq, str(State.IN_DOUBT), State.IN_DOUBT, row.fence, row.attempt)}
-    return {}
+            return [Known(row.id, row.seq, str(State.IN_DOUBT), State.IN_DOUBT, row.fence, row.attempt)]
+    return []
 
 
 def doubts(

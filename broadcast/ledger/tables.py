@@ -2,10 +2,11 @@
 
 Kinds of tables, and what may be done to their rows:
 
-* evidence, only ever inserted into (triggers refuse the rest): `entry`, `receipt`, `wording`, `alert_raw`, `refused`, `address`
+* evidence, only ever inserted into (triggers refuse the rest): `entry`, `receipt`, `reply`, `wording`, `alert_raw`, `refused`,
+  `address`
 * projections that can be refolded from evidence: `delivery.state`, `batch`, `rule`, `alert`
-* the county as it is now: `roster`, `person`, `post`, `target`, `operator`, `book`
-* the machinery: `lease`, `breaker`, `inbox`, `report`, `callout`
+* the county as it is now: `roster`, `person`, `post`, `target`, `operator`, `book`, `condition`
+* the machinery: `lease`, `breaker`, `gap`, `dialled`, `call_number`, `inbox`, `report`, `callout`
 """
 
 from __future__ import annotations
@@ -125,6 +126,8 @@ rule = sa.Table(
     sa.Column("answer_within", sa.Integer),  # seconds
     sa.Column("wording_id", Id, nullable=False),
     sa.Column("approvers", sa.Text, nullable=False),  # JSON list of operator roles; [] = free
+    sa.Column("otherwise", sa.Text, nullable=False, server_default="[]"),  # JSON list: the plan's next channels, in order
+    sa.Column("gathers", sa.Boolean, nullable=False, server_default=sa.false()),  # joins an unsent batch of the same words
     sa.Column("state", sa.Text, nullable=False),  # held | owed | planned | withdrawn
     sa.Column("batch_size", sa.Integer, nullable=False),
     sa.Column("cursor_region", sa.Text, nullable=False, server_default=""),
@@ -166,6 +169,10 @@ batch = sa.Table(
     sa.Column("ended", Millis),
     sa.Column("doubt_due", Millis),  # when the deliveries in doubt are decided
     sa.Column("doubled", sa.Boolean, nullable=False, server_default=sa.false()),  # sent again out of doubt
+    sa.Column("deadline", Millis),  # until when the plan wants it handed over; then its next channel is used
+    sa.Column("only_peer", sa.Text, nullable=False, server_default=""),  # it may be known there: only there may it go again
+    sa.Column("asked", Millis),  # when the far end was last asked what became of it
+    sa.Column("gathered", sa.Boolean, nullable=False, server_default=sa.false()),  # holds deliveries of several rules
     sa.Index("ix_batch_alert_id", "alert_id"),
     sa.Index("ix_batch_rule_id", "rule_id"),
     sa.Index(
@@ -200,6 +207,7 @@ delivery = sa.Table(
     sa.Column("region", sa.Text, nullable=False),
     sa.Column("post_id", Id),
     sa.Column("address_id", Id, nullable=False),  # addresses never change: a later roster does not rewrite this
+    sa.Column("rule_id", Id),  # only where its batch gathered it from another rule
     sa.Column("synthetic", sa.Boolean, nullable=False),
     sa.Column("state", sa.Text),  # NULL: as the batch
     sa.Column("reason", sa.Text),
@@ -284,7 +292,8 @@ report = sa.Table(  # what a provider said of something that we do not know (yet
     sa.Column("inbox_id", Id, nullable=False),
     sa.Column("peer", sa.Text, nullable=False),
     sa.Column("ref", sa.Text, nullable=False),
-    sa.Column("address", sa.LargeBinary, nullable=False),
+    sa.Column("address", sa.LargeBinary, nullable=False),  # b"": not by address
+    sa.Column("region", sa.Text, nullable=False, server_default=""),  # "": not by region
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
@@ -293,6 +302,69 @@ report = sa.Table(  # what a provider said of something that we do not know (yet
     sa.Column("keep_until", Millis, nullable=False),
     sa.Index("ix_report_peer_ref", "peer", "ref"),
     sa.Index("ix_report_peer_address", "peer", "address"),
+)
+
+reply = sa.Table(  # what persons and receiving systems said back: acknowledgements, measures, refusals, anything else
+    "reply",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("alert_id", Id),  # NULL: of no alert that we could tell
+    sa.Column("batch_id", Id),  # the delivery that it answers
+    sa.Column("seq", sa.Integer),
+    sa.Column("person_id", Id),
+    sa.Column("verb", sa.Text, nullable=False),  # channels/base.py: Verb
+    sa.Column("how", sa.Text, nullable=False),  # the channel, "link", or "entry" for a duty officer's
+    sa.Column("peer", sa.Text, nullable=False),
+    sa.Column("said", sa.LargeBinary, nullable=False),  # sealed: people write names into it
+    sa.Column("counts", sa.Text, nullable=False),  # JSON: households, without_phone, vulnerable told at the door
+    sa.Column("who", sa.Text, nullable=False),  # the operator who entered it, else ""
+    sa.Column("settled", sa.Integer, nullable=False),  # how many duties it answered
+    sa.Column("flag", sa.Text, nullable=False),  # why it answered none
+    sa.Column("at", Millis),  # when they say it was
+    sa.Column("recorded", Millis, nullable=False),
+    sa.Index("ix_reply_alert_id", "alert_id"),
+)
+
+condition = sa.Table(  # how a far end, or one of its systems, stands
+    "condition",
+    metadata,
+    sa.Column("peer", sa.Text, primary_key=True),
+    sa.Column("address", sa.Text, primary_key=True),  # of a place, so it is not sealed; "" = the far end itself
+    sa.Column("region", sa.Text, nullable=False),
+    sa.Column("standing", sa.Text, nullable=False),  # channels/base.py: Standing
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("at", Millis),  # when it says it was
+    sa.Column("heard", Millis, nullable=False),
+)
+
+gap = sa.Table(  # far ends that want a pause between any two calls
+    "gap",
+    metadata,
+    sa.Column("peer", sa.Text, primary_key=True),
+    sa.Column("free_at", Millis, nullable=False),
+)
+
+dialled = sa.Table(  # calls to one number, for the budget that providers allow each callee
+    "dialled",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("peer", sa.Text, nullable=False),
+    sa.Column("address_id", Id, nullable=False),
+    sa.Column("at", Millis, nullable=False),
+    sa.Index("ix_dialled_address_id", "address_id", "at"),
+)
+
+call_number = sa.Table(  # the numbers that a far end knows our calls by, kept over all attempts
+    "call_number",
+    metadata,
+    sa.Column("peer", sa.Text, primary_key=True),
+    sa.Column("day", sa.Text, primary_key=True),  # YYYY-MM-DD in Beijing
+    sa.Column("n", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("batch_id", Id, nullable=False),
+    sa.Column("first_seq", sa.Integer, nullable=False),
+    sa.Column("last_seq", sa.Integer, nullable=False),
+    sa.Column("at", Millis, nullable=False),
+    sa.UniqueConstraint("batch_id", "first_seq", "peer"),
 )
 
 address = sa.Table(  # each once, whoever has it; a new number is a new row
@@ -418,7 +490,7 @@ callout = sa.Table(
     sa.Column("answered", Millis),
     sa.Column("answered_by", sa.Text, nullable=False, server_default=""),
     sa.Column("how", sa.Text, nullable=False, server_default=""),
-    sa.Index("ix_callout_alert_id", "alert_id"),
+    sa.Index("uq_callout_alert_id_duty_post_id", "alert_id", "duty", "post_id", unique=True),
     sa.Index(
         "ix_callout_open",
         "next_step",
@@ -427,4 +499,4 @@ callout = sa.Table(
     ),
 )
 
-EVIDENCE = ("entry", "receipt", "wording", "alert_raw", "refused", "address")  # only ever inserted into
+EVIDENCE = ("entry", "receipt", "reply", "wording", "alert_raw", "refused", "address")  # only ever inserted into

@@ -1,4 +1,4 @@
-"""The server: provider callbacks in, kept before they are answered."""
+"""The server: warnings, what providers tell us and confirmations come in; pages, figures and health go out."""
 
 from .app import make_app, serve
 

@@ -11,13 +11,16 @@ class Faults:
     """All quiet by default. `times` counts down the requests that still meet the faults; 0 means until changed."""
 
     latency_ms: int = 0  # before every answer
-    refuse: str = ""  # an rspcod to answer instead of taking anything, e.g. SystemBusy
+    refuse: str = ""  # the provider's word or code to answer instead of taking anything, e.g. SystemBusy
     http_status: int = 0  # an HTTP status with a page of HTML instead of taking anything, e.g. 500
     retry_after: int = 0  # seconds, sent along with http_status
     close_without_answer: str = ""  # "before" or "after" taking what was sent
     accept_and_never_answer: bool = False  # takes it, reports it, leaves the request hanging
     no_reports: bool = False
     duplicate_reports: bool = False
+    reports_before_answer: bool = False  # what is reported of a request is reported before the request is answered
+    shuffle_reports: bool = False  # in another order than they came about
+    delivers_nothing: bool = False  # says OK: nothing arrives, nothing is reported
     fail_share: float = 0.0  # of the numbers, 0 to 1, whose report says that it did not arrive
     times: int = 0
 

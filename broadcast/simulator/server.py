@@ -1,4 +1,4 @@
-"""The stand-in's HTTP side: the provider's doors, and beside them the doors for whoever runs the test."""
+"""The host of the stand-ins: one port on loopback with all their doors, and beside them the doors for whoever runs the test."""
 
 from __future__ import annotations
 
@@ -9,47 +9,33 @@ import ssl
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
+from .clock import Clock
+from .config import Config
 from .faults import Faults, read_faults
-from .reports import Reporter
-from .rules import Account, Desk, Received, Refusal
+from .hosting import Hosted, open_providers
+from .mas import Mas
+from .mas_rules import Desk, Received
+from .provider import Provider, Request
+from .smpp import Smsc
 
-MAX_BODY = 1 << 20  # 5,000 numbers in base64 are 80 kB
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """How one stand-in runs. It listens on loopback only: nobody else has business here."""
-
-    port: int = 0  # 0 = a free one
-    callback: str = ""  # where reports are pushed; "" = they wait for /sms/report
-    account: Account = field(default_factory=Account)
-    faults: Faults = field(default_factory=Faults)
-    report_delay_ms: int = 200
-    pushers: int = 4  # connections that push reports
-    speed: float = 1.0  # how much faster than life the provider's waiting times run (repeats, pushing again)
-    certificate: Path | None = None  # PEM with key: HTTPS
-    show: bool = False  # prints each SMS as its readers see it
-
-    def __post_init__(self) -> None:
-        if self.speed <= 0 or self.pushers < 1 or self.report_delay_ms < 0:
-            raise ValueError("speed is above 0, pushers 1 or more, report_delay_ms 0 or more")
+MAX_BODY = 8 << 20  # 5,000 numbers in base64 are 80 kB; a packet with a recorded voice may be some MB
 
 
 class Simulator:
-    """A provider on this machine, in threads of its own. Use it with `with`, or start() and stop()."""
+    """The providers that the config has an account of, on this machine, in threads. Use it with `with`, or start() and stop()."""
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
-        self.desk = Desk(self.config.account, self.config.speed)
-        self.reporter = Reporter(self.config.callback, self.config.report_delay_ms / 1000, self.config.pushers, self.config.speed)
+        self.clock = Clock(self.config.speed)
         self.stopping = threading.Event()
-        self._faults, self._lock = self.config.faults, threading.Lock()
+        self._printing = threading.Lock()
+        self._hosted = open_providers(self.config, self.clock, self._print)
         self._server = _Server(("127.0.0.1", self.config.port), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="simulator", daemon=True)
 
@@ -62,57 +48,79 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """Where it listens, without a path."""
+        """Where the HTTP doors are, without a path."""
         return f"{'https' if self.config.certificate else 'http'}://127.0.0.1:{self._server.server_address[1]}"
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of the providers that are here."""
+        return tuple(self._hosted)
+
+    def provider(self, name: str) -> Provider:
+        """One of them. KeyError when it is not here."""
+        return self._hosted[name].provider
+
+    @property
+    def desk(self) -> Desk:
+        """What 云MAS took."""
+        return cast("Mas", self.provider("mas")).desk
+
+    @property
+    def smpp_port(self) -> int:
+        """Where the SMSC listens on 127.0.0.1."""
+        return cast("Smsc", self.provider("smpp")).port
+
+    @property
     def received(self) -> tuple[Received, ...]:
-        """Everything that was taken, in order."""
+        """Everything that 云MAS took, in order."""
         return tuple(self.desk.received)
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong at present."""
-        return self._faults
+        """What goes wrong at present at the provider that is here first: 云MAS, or the only one."""
+        return self.faults_of(self.names[0])
 
     @faults.setter
     def faults(self, faults: Faults) -> None:
-        with self._lock:
-            self._faults = faults
+        """Of all of them."""
+        for name in self.names:
+            self.set_faults(name, faults)
+
+    def faults_of(self, name: str) -> Faults:
+        """What goes wrong at present at this one."""
+        return self._hosted[name].faults
+
+    def set_faults(self, name: str, faults: Faults) -> None:
+        """From now on, at this one."""
+        self._hosted[name].faults = faults
+
+    def counts(self, name: str = "mas") -> dict[str, int]:
+        """What this one took, reported, and owes; and how many of its pushes were taken or are owed."""
+        return self._hosted[name].counts()
 
     def start(self) -> None:
         """Answers from now on."""
-        self.reporter.start()
+        for hosted in self._hosted.values():
+            hosted.start()
         self._thread.start()
 
     def stop(self) -> None:
-        """Closes the port, lets go of hanging requests, pushes nothing any more."""
+        """Closes the ports, lets go of hanging requests, pushes nothing any more."""
         self.stopping.set()
-        self._server.shutdown()
+        if self._thread.is_alive():
+            self._server.shutdown()
         self._server.server_close()
-        self.reporter.stop()
+        for hosted in self._hosted.values():
+            hosted.stop()
 
-    def next_faults(self) -> Faults:
-        """The faults that one request meets; counts down `times`."""
-        with self._lock:
-            met = self._faults
-            self._faults = met.one_fewer()
-            return met
+    def find(self, path: str) -> Hosted | None:
+        """Whose door this is."""
+        return next((hosted for hosted in self._hosted.values() if hosted.provider.opens(path)), None)
 
-    def take(self, body: bytes, faults: Faults) -> str:
-        """Takes one request and owes its reports; returns the msgGroup. Raises Refusal."""
-        received = self.desk.take(body)
-        self.reporter.owe(received, faults)
-        if self.config.show:
-            words = f"【{self.config.account.signature}】{received.content}"
-            sys.stdout.write(f"{words}  → {len(received.mobiles):,} phones\n")
+    def _print(self, line: str) -> None:
+        with self._printing:
+            sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
-        return received.msg_group
-
-    def counts(self) -> dict[str, int]:
-        """Requests and numbers taken, reports pushed and owed."""
-        taken = self.received
-        return {"calls": len(taken), "numbers": sum(len(one.mobiles) for one in taken), **self.reporter.counts()}
 
 
 class _Server(ThreadingHTTPServer):
@@ -146,35 +154,29 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: bodies hold numbers, and a thousand lines a second help nobody."""
 
     def do_GET(self) -> None:
-        simulator = self.server.simulator
-        match self.path:
-            case "/_received":
-                self._answer(200, [_shown(one) for one in simulator.received])
-            case "/_counts":
-                self._answer(200, simulator.counts())
-            case "/_faults":
-                self._answer(200, asdict(simulator.faults))
-            case _:
-                self._answer(404, {"error": "there are /_received, /_counts and /_faults"})
+        self._serve()
 
     def do_POST(self) -> None:
+        self._serve()
+
+    def do_PUT(self) -> None:
+        self._serve()
+
+    def _serve(self) -> None:
         body = self._read_body()
         if body is None:
             return
-        # Free text goes to norsubmit at the HTTP gateway and to submit at the HTTPS gateway.
-        door = "/sms/submit" if self.server.simulator.config.certificate else "/sms/norsubmit"
-        match urlsplit(self.path).path:
-            case "/_faults":
-                self._set_faults(body)
-            case "/sms/report":
-                self._poll(body)
-            case path if path == door:
-                self._submit(body)
-            case _:
-                self._answer(404, {"error": f"no such door; free text goes to {door}"})
+        at = urlsplit(self.path)
+        if at.path.startswith("/_"):
+            self._serve_tester(at.path, body)
+        elif hosted := self.server.simulator.find(at.path):
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            self._serve_customer(hosted, Request(self.command, at.path, at.query, headers, body))
+        else:
+            self._answer(404, {"error": "no such door; the testers' are /_received, /_counts and /_faults"})
 
     def _read_body(self) -> bytes | None:
-        length = self.headers.get("Content-Length", "")
+        length = self.headers.get("Content-Length", "0" if self.command == "GET" else "")
         if not (length.isascii() and length.isdigit()):
             self._refuse_transport(411)
         elif int(length) > MAX_BODY:
@@ -185,51 +187,49 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse_transport(self, status: int) -> None:
         self.close_connection = True
-        self._answer(status, {"error": "Content-Length is needed, and at most 1 MiB"})
+        self._answer(status, {"error": f"Content-Length is needed, and at most {MAX_BODY >> 20} MiB"})
 
-    def _submit(self, body: bytes) -> None:
-        faults = self.server.simulator.next_faults()
+    def _serve_customer(self, hosted: Hosted, request: Request) -> None:
+        """The line's faults are played here; `latency_ms` is the line's too, and real time."""
+        faults = hosted.next_faults()
         time.sleep(faults.latency_ms / 1000)
         if faults.close_without_answer == "before":
             self._hang_up()
-        elif faults.http_status:
-            self._answer_page(faults)
-        elif faults.refuse:
-            self._answer(200, _refusal(faults.refuse))
-        elif self.headers.get_content_type() not in ("text/plain", "application/json"):
-            self._answer(415, _refusal("IllegalMsgfmt"))
-        else:
-            self._take(body, faults)
-
-    def _take(self, body: bytes, faults: Faults) -> None:
-        try:
-            group = self.server.simulator.take(body, faults)
-        except Refusal as refusal:
-            self._answer(200, _refusal(refusal.rspcod))
             return
+        if faults.http_status:
+            self._answer_page(faults)
+            return
+        response = hosted.handle(request, faults)
         if faults.close_without_answer == "after":
             self._hang_up()
         elif faults.accept_and_never_answer:
             self._hang()
         else:
-            self._answer(200, {"msgGroup": group, "rspcod": "success", "success": True})
+            self._write(response.status, response.content_type, response.body, response.headers)
 
-    def _poll(self, body: bytes) -> None:
+    def _serve_tester(self, path: str, body: bytes) -> None:
         simulator = self.server.simulator
-        try:
-            simulator.desk.sign_on(body)
-        except Refusal as refusal:
-            self._answer(200, _refusal(refusal.rspcod))
+        door, _, name = path.removeprefix("/_").partition("/")
+        names = (name,) if name else simulator.names
+        if door not in ("received", "counts", "faults") or not set(names) <= set(simulator.names):
+            self._answer(404, {"error": f"there are /_received, /_counts and /_faults of {', '.join(simulator.names)}"})
+        elif self.command == "POST" and door == "faults":
+            self._set_faults(names, body)
+        elif self.command == "GET":
+            found = {each: _told(simulator, door, each) for each in names}
+            self._answer(200, found[name] if name else found)
         else:
-            self._answer(200, simulator.reporter.poll())
+            self._answer(405, {"error": "GET, and POST for /_faults"})
 
-    def _set_faults(self, body: bytes) -> None:
+    def _set_faults(self, names: tuple[str, ...], body: bytes) -> None:
         try:
-            self.server.simulator.faults = read_faults(dict(json.loads(body or b"{}")))
+            faults = read_faults(dict(json.loads(body or b"{}")))
         except (ValueError, TypeError, RecursionError) as error:
             self._answer(400, {"error": str(error)})
-        else:
-            self._answer(200, asdict(self.server.simulator.faults))
+            return
+        for name in names:
+            self.server.simulator.set_faults(name, faults)
+        self._answer(200, asdict(faults))
 
     def _answer_page(self, faults: Faults) -> None:
         page = b"<html><body>" + str(faults.http_status).encode() + b"</body></html>"
@@ -240,7 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
         self._write(status, "application/json; charset=utf-8", body, {})
 
-    def _write(self, status: int, kind: str, body: bytes, extra: dict[str, str]) -> None:
+    def _write(self, status: int, kind: str, body: bytes, extra: Mapping[str, str]) -> None:
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **extra}.items():
             self.send_header(name, value)
@@ -259,15 +259,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return
 
 
-def _refusal(rspcod: str) -> dict[str, object]:
-    return {"msgGroup": "", "rspcod": rspcod, "success": False}
-
-
-def _shown(one: Received) -> dict[str, object]:
-    return {
-        "msgGroup": one.msg_group,
-        "mobiles": list(one.mobiles),  # in the clear: only numbers that belong to nobody are ever taken
-        "content": one.content,
-        "addSerial": one.add_serial,
-        "at": one.at.isoformat(),
-    }
+def _told(simulator: Simulator, door: str, name: str) -> object:
+    match door:
+        case "received":
+            return simulator.provider(name).received()
+        case "counts":
+            return simulator.counts(name)
+        case _:
+            return asdict(simulator.faults_of(name))

@@ -161,7 +161,8 @@ class _Crowd:
         phone = "" if self._draw(key, "no phone") % 200 == 0 else self.numbers[number]
         on_zwdd = not role.startswith(("MICROGRID", "SITE", "GRID"))
         on_grid = role.startswith(("GRID", "MICROGRID", "VILLAGE"))
-        zwdd, grid = f"sim:zwdd:{person}" if on_zwdd else "", f"sim:grid:{person}" if on_grid else ""
+        # 浙政钉's accountIds are numbers.
+        zwdd, grid = f"9000{number + 1:06d}" if on_zwdd else "", f"sim:grid:{person}" if on_grid else ""
         self.persons.append((person, name, phone, zwdd, grid, "1", "0"))
         self._also(person, role, code, rank)
         return person
@@ -172,15 +173,16 @@ class _Crowd:
     # --- places and residents
 
     def places(self) -> Iterator[tuple[str, ...]]:
-        """The county's feed, one loudspeaker system a village, and registered test targets in each town."""
+        """The upper level and two neighbours, one loudspeaker system a village, and registered test targets in each town."""
         county, number = self.regions.county.code, count(_FIRST_TEST_NUMBER)
-        yield county, "feed", f"sim:feed:{county}", "1", "0"
+        for platform in ("city", "anji", "changxing"):
+            yield county, "feed", f"sim:feed:{platform}", "1", "0"
         for town in self.towns:
-            yield town.code, "speaker", f"sim:speaker:test:{town.code}", "1", "1"
+            yield town.code, "speaker", _ebrid(5, f"{town.code}000"), "1", "1"
             yield town.code, "sms", self.numbers[next(number)], "1", "1"
             yield town.code, "voice", self.numbers[next(number)], "1", "1"
             for village in self.regions.children(town.code):
-                yield village.code, "speaker", f"sim:speaker:{village.code}", "1", "0"
+                yield village.code, "speaker", _ebrid(6, village.code), "1", "0"
 
     def residents(self) -> Iterator[tuple[str, ...]]:
         """One number a resident, village by village, spread over its grids."""
@@ -289,3 +291,8 @@ def _write_lines(file: TextIO, header: Sequence[str], lines: Iterable[Sequence[s
         writer.writerow(line)
         written += 1
     return written
+
+
+def _ebrid(level: int, area: str) -> str:
+    """The resource code of an area's loudspeaker system: level, 12-digit area code, type 0314, itself (GD/J 080-2018)."""
+    return f"{level}{area}0314010101"

@@ -1,6 +1,6 @@
 """The words: one warning → what one channel says to one audience, composed from fields and always within the limit."""
 
-from .compose import Words, check, compose, utf16_units
+from .compose import LINK_MARK, Words, check, compose, document, utf16_units
 from .speech import speakable
 
-__all__ = ["Words", "check", "compose", "speakable", "utf16_units"]
+__all__ = ["LINK_MARK", "Words", "check", "compose", "document", "speakable", "utf16_units"]

@@ -13,12 +13,16 @@ from typing import Any
 from ..alert import Alert, Info, Level, MsgType, Signal, Status
 from ..channels.base import Capabilities, Purpose
 from ..errors import InvalidFiles, Problem
+from ..intake import cap
 from ..tiers.area import Coverage
 from ..tiers.regions import Regions
 from .pages import Pages, open_pages
 from .places import place_names
 from .speech import speakable
 
+# Stands in the frozen words where each person's own link comes, as often as the link is long: one byte, one unit, in nobody's
+# words.
+LINK_MARK = "\x1a"
 COLOURS = {Level.BLUE: "蓝色", Level.YELLOW: "黄色", Level.ORANGE: "橙色", Level.RED: "红色"}
 _MARKS = {Status.ACTUAL: "", Status.EXERCISE: "演练", Status.TEST: "测试", Status.SYSTEM: "测试", Status.DRAFT: "测试"}
 _METHOD = {"sms": "SMS", "speaker": "SPEAKER", "voice": "PHONE"}  # 12379's name of a way out, in code/method
@@ -72,14 +76,16 @@ def compose(
     level: Level | None,
     refers: str = "",
     hazard: str = "",
+    link: int = 0,
     templates: Path | Sequence[Path],
 ) -> Words:
     """The words of `alert` for one channel, audience and purpose.
 
     `event` and `level` are what is to be said (of the earlier alert where a bare Cancel names none; None takes the alert's
     own colour). `refers`: for an Update the earlier one's title or colour (暴雨黄色预警); for RELEASE what to approve, the N
-    of `broadcast approve N`. `hazard`: the folder of the hazard's own words, the plan's name. `templates`: the folder, or
-    several, a county's own before ours. Raises InvalidFiles for a template that is missing, broken or too long.
+    of `broadcast approve N`. `hazard`: the folder of the hazard's own words, the plan's name. `link`: how long a link to the
+    confirmation page may be; 0 = this channel carries none. `templates`: the folder, or several, a county's own before ours.
+    Raises InvalidFiles for a template that is missing, broken or too long.
     """
     pages = _open(templates)
     language = (alert.info.language.partition("-")[0].lower() if alert.info else "") or "zh"
@@ -94,11 +100,18 @@ def compose(
         mark=f"【{_MARKS[alert.status]}】" if _MARKS[alert.status] else "",
     )
     fields = _fields(alert, purpose, event=event, level=level, refers=refers, audience=task.audience)
+    fields["link"] = LINK_MARK * link if purpose is Purpose.ALARM and task.audience == "post" else ""
     areas = [_clean(area) for area in place_names(coverage.roots, regions)]
     own = _own_text(alert, channel, purpose)
     if own and (words := _senders(task, own, fields)):
         return words
     return _ours(task, fields, areas, own)
+
+
+def document(alert: Alert, audience: str, purpose: Purpose, *, area_sms: bool) -> Words:
+    """What other systems get: the warning itself as CAP 1.2. `area_sms`: with the wish for the operators' area SMS."""
+    text = cap.write(alert, area_sms=area_sms).decode()
+    return Words("feed", audience, purpose, "zh", text, _utf8_bytes(text), "CAP 1.2", ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def running_on_postgresql(tmp_path_factory: pytest.TempPathFactory, small_roster
 def _running(home: Path, roster: Path, database_url: str = "") -> Iterator[Running]:
     port, secret = free_port(), f"{random.SystemRandom().getrandbits(64):x}"
     callback = f"http://127.0.0.1:{port}/callbacks/mas-1/{secret}"
-    simulator = Simulator(Config(callback=callback, account=Account(repeat_seconds=0.0), report_delay_ms=50, speed=60.0))
+    simulator = Simulator(Config(callback=callback, account=Account(repeat_seconds=0.0), report_delay_ms=3000, speed=60.0))
     with simulator:
         gateway = make_home(home, simulator, port, secret, roster, database_url=database_url)
         process = start_up(home, database_url)

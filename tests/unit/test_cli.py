@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -292,7 +291,7 @@ def test_old_weather_never_reaches_a_live_peer_as_if_it_were_new(desk):
     config.write_text(config.read_text("utf-8").replace("\nsimulated = true", "\nsimulated = false", 1), "utf-8")
     answer = desk.send()
     assert answer.code == 3
-    assert "mas-1 is live" in answer.err
+    assert "ebd-1 is live" in answer.err
     assert desk("status", "--json").json == []
 
 
@@ -503,10 +502,11 @@ def test_a_worker_without_redis_is_unavailable(desk):
     assert "broadcast up" in answer.err
 
 
-def test_a_stand_in_needs_a_simulated_peer(desk):
-    config = desk.home / "broadcast.toml"
-    config.write_text(config.read_text("utf-8").replace("\nsimulated = true", "\nsimulated = false", 1), "utf-8")
-    assert desk("simulate").code == 1
+def test_stand_ins_need_their_file(desk):
+    (desk.home / "simulator.toml").unlink()
+    answer = desk("simulate")
+    assert answer.code == 1
+    assert "init --example" in answer.err
 
 
 def test_a_fault_that_there_is_not_is_usage(desk):
@@ -616,12 +616,11 @@ def test_ctrl_c_ends_a_watch_without_a_traceback(desk):
         assert "Traceback" not in err + out
 
 
-def test_the_stand_in_runs_until_it_is_told_to_end(desk):
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        port = door.getsockname()[1]
-    with started(desk.home, "simulate", "--port", str(port), "--fault", "latency_ms=5") as child:
-        assert f"the stand-in of peer mas-1 listens at http://127.0.0.1:{port}" in child.stderr.readline()
+def test_the_stand_ins_run_until_they_are_told_to_end(desk):
+    page = desk.home / "simulator.toml"
+    page.write_text(re.sub(r"(?m)^port = \d+", "port = 0", page.read_text("utf-8")), "utf-8")
+    with started(desk.home, "simulate", "--fault", "mas.latency_ms=5", "--speed", "20") as child:
+        assert "the stand-ins of mas, vms, zwdd, grid, feed, ebd listen at http://127.0.0.1:" in child.stdout.readline()
         child.send_signal(signal.SIGTERM)
         assert child.wait(20) == 0
 

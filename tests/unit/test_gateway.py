@@ -138,7 +138,7 @@ def test_batches_that_find_their_peer_busy_are_sent_by_whoever_is_done_each_once
     story.submit(ORANGE)
     with story.gateway.ledger.read() as tx:
         batches = list(tx.execute(sa.select(t.batch.c.id).where(t.batch.c.channel == "voice").order_by(t.batch.c.id)).scalars())
-    far_end = story.gateway.house.far_ends["voice"]
+    far_end = story.gateway.house.peers["voice-loopback"]
     slots = far_end.peer.concurrency
     for _ in range(slots):  # a provider that hangs holds all that it may hold
         assert far_end.slots.acquire(blocking=False)
@@ -159,7 +159,7 @@ def test_another_seal_key_is_refused_before_it_can_seal_anything(sqlite_story):
     Seal.make(story.folder / "other.key")
     other = Ledger(str(story.gateway.ledger.database.url), Seal.from_file(story.folder / "other.key"))
     house = story.gateway.house
-    stranger = Gateway(House(other, house.county, house.sources, house.far_ends, house.templates, house.ring, house.clock))
+    stranger = Gateway(House(other, house.county, house.sources, house.ways, house.templates, house.ring, house.clock))
 
     with pytest.raises(WrongKey, match="not the one that the ledger was written with"):
         stranger.submit(story.read(YELLOW))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -87,6 +88,64 @@ def test_a_step_that_no_word_carries_is_written_as_a_parameter():
     assert read(cap.write(alert)).infos[0].signal is Signal.IMMEDIATE
 
 
+# --- for other platforms ---
+
+JSON_UPDATE = {
+    "identifier": "sl-2024-7",
+    "sender": "sl@deqing.example",
+    "sent": "2024-06-20T16:10:00+08:00",
+    "status": "Actual",
+    "msgType": "Update",
+    "scope": "Public",
+    "references": "sl@deqing.example,sl-2024-6,2024-06-20T15:00:00+08:00",
+    "info": [
+        {"language": "en-US", "event": "flash flood", "severity": "Moderate", "areas": [{"areaDesc": "Moganshan"}]},
+        {"language": "zh-CN", "event": "山洪", "severity": "Moderate", "areas": [{"areaDesc": "莫干山镇"}]},
+    ],
+}
+
+
+def wishes(written: bytes) -> list[tuple[str, str]]:
+    """The language of each info that asks for area SMS, and what it says."""
+    infos = etree.fromstring(written).iter("{*}info")
+    pairs = [(info, pair) for info in infos for pair in info.iter("{*}parameter")]
+    return [(info.findtext("{*}language"), pair.findtext("{*}value")) for info, pair in pairs if pair[0].text == "AreaSMS"]
+
+
+def test_the_wish_for_area_sms_stands_on_the_chinese_info_alone_and_only_when_it_is_wished():
+    alert = read(json.dumps(JSON_UPDATE).encode())
+
+    assert wishes(cap.write(alert)) == []
+    assert wishes(cap.write(alert, area_sms=True)) == [("zh-CN", "requested")]
+
+
+def test_a_wish_that_came_in_is_passed_on_once():
+    alert = read(cap.write(read(json.dumps(JSON_UPDATE).encode()), area_sms=True))
+
+    assert wishes(cap.write(alert)) == wishes(cap.write(alert, area_sms=True)) == [("zh-CN", "requested")]
+
+
+def test_a_cancel_without_info_has_no_place_for_a_wish():
+    alert = read((TESTS / "fixtures/cap/cancel_without_info.xml").read_bytes())
+
+    assert cap.write(alert, area_sms=True) == cap.write(alert)
+
+
+@pytest.mark.parametrize("raw", [*(path.read_bytes() for path in FILES), json.dumps(JSON_UPDATE).encode()])
+def test_an_upper_platform_recognises_the_event_whatever_form_it_came_in(raw):
+    alert = read(raw)
+
+    written = cap.write(alert, area_sms=True)
+
+    assert_valid(written)
+    above = read(written)
+    sender = alert.sender.replace(" ", "_")  # the one thing that CAP does not let stand in a name
+    assert (above.identifier, above.sender, above.sent) == (alert.identifier, sender, alert.sent)
+    assert (above.msg_type, above.is_stand_down, above.event_key) == (alert.msg_type, alert.is_stand_down, alert.event_key)
+    assert [one.identifier for one in above.references] == [one.identifier for one in alert.references]
+    assert [one.sender for one in above.references] == [one.sender or sender for one in alert.references]
+
+
 # --- any Alert at all: valid ---
 
 TEXT = st.text(max_size=30)
@@ -148,9 +207,9 @@ ANY_ALERT = st.builds(
 
 
 @settings(max_examples=300)
-@given(ANY_ALERT)
-def test_any_alert_is_written_as_valid_cap(alert):
-    assert_valid(cap.write(alert))
+@given(ANY_ALERT, st.booleans())
+def test_any_alert_is_written_as_valid_cap(alert, area_sms):
+    assert_valid(cap.write(alert, area_sms=area_sms))
 
 
 # --- what a reader lets in: comes back the same ---

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 
 from broadcast.delivery import Receipt, State
 from broadcast.errors import LedgerUnavailable, NotAllowed
-from broadcast.ledger import Ledger, Seal, chain, leases, operators, sending
+from broadcast.ledger import Ledger, Seal, chain, leases, operators, replies, sending
 from broadcast.ledger import tables as t
 from broadcast.ledger.seal import WrongKey
 from broadcast.ledger.sending import Later, Run
@@ -244,6 +244,7 @@ def _one_row_each(ledger: Ledger) -> None:
         sending.write_receipts(tx, batch_id, run, origin="answer", peer="p", fence=1, attempt=1, now=1)
         tx.execute(t.alert_raw.insert().values(alert_id=batch_id, raw=b"x"))
         tx.execute(t.refused.insert().values(received=1, source="", sha256="", size=1, raw=b"x", reason="r"))
+        replies.take(tx, replies.Told("other", "sms", "p", b"", None, address=b"nobody's"), 1)
 
 
 def test_the_chain_holds_and_names_the_first_entry_that_does_not(ledger):

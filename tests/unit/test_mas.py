@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broadcast.channels import http
-from broadcast.channels.base import Call, Callback, Facts, Message, Purpose, Report
+from broadcast.channels.base import Answer, Call, Callback, Facts, Heard, Message, Purpose, Reply, Report, Verb
 from broadcast.channels.mas import MAX_TEXT, MEANINGS, NOT_TRIED, Mas, MasOptions, Meaning, mac
 from broadcast.delivery import State
 from broadcast.errors import InDoubt, Misconfigured, Unavailable, Unsupported
@@ -543,8 +543,14 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_and_its_ca_file_makes_
 # --- reports -----------------------------------------------------------------------------------------------------
 
 
+def heard(body: bytes, **changes: object) -> list[Heard]:
+    return list(Mas(options(**changes)).read(Callback("/callback/mas", {}, body)))
+
+
 def reports(body: bytes) -> list[Report]:
-    return list(Mas(options()).receipts(Callback("/callback/mas", {}, body)))
+    found = heard(body)
+    assert all(isinstance(one, Report) for one in found)
+    return found
 
 
 REPORT = {
@@ -620,17 +626,29 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-nearly = st.fixed_dictionaries({}, optional={name: st.just(value) | json_values for name, value in REPORT.items()})
+REPLY = {"smsContent": "1", "mobile": "15400000001", "sendTime": "20230705162300", "addSerial": "0142"}
+nearly = st.one_of(
+    st.fixed_dictionaries({}, optional={name: st.just(value) | json_values for name, value in item.items()})
+    for item in (REPORT, REPLY)
+)
+
+
+READER = Mas(options(serial_digits=2))
 
 
 @given(body=st.binary(max_size=200) | (json_values | nearly | st.lists(nearly, max_size=3)).map(json.dumps).map(str.encode))
 @settings(max_examples=300, deadline=None)
 def test_any_body_is_reports_or_a_value_error_and_what_is_kept_can_be_stored(body):
     try:
-        found = reports(body)
+        found = READER.read(Callback("/callback/mas", {}, body))
     except ValueError:
         return
     for report in found:
+        if isinstance(report, Reply):
+            assert report.said.encode() is not None
+            assert report.address == "" or report.address.startswith("+86")
+            assert report.verb in (Verb.ACKNOWLEDGED, Verb.OTHER)
+            continue
         kept = report.receipt.code + report.receipt.ref + report.address
         assert kept.isascii()
         assert kept.isprintable()
@@ -639,7 +657,181 @@ def test_any_body_is_reports_or_a_value_error_and_what_is_kept_can_be_stored(bod
 
 
 def test_the_platform_hears_200():
-    assert Mas(options()).answer(Callback("/", {}, b""))[0] == 200
+    assert Mas(options()).answer(Callback("/", {}, b"")) == Answer(200, "text/plain", b"OK")
+
+
+# --- replies -----------------------------------------------------------------------------------------------------
+
+
+def test_a_reply_of_the_wanted_word_acknowledges_the_alert_that_its_number_ends_with():
+    [reply] = heard(json.dumps(REPLY).encode(), add_serial="01", serial_digits=2)
+    at = datetime(2023, 7, 5, 8, 23, tzinfo=UTC)
+    assert reply == Reply(Verb.ACKNOWLEDGED, address="+8615400000001", alert_ending="42", said="1", at=at)
+
+
+@pytest.mark.parametrize("serial", ["", "42", "014", "01420", "1069000142", None, ["0142"]])
+def test_a_reply_to_a_number_of_another_shape_is_one_of_that_phone_alone(serial):
+    [reply] = heard(json.dumps(REPLY | {"addSerial": serial}).encode(), add_serial="01", serial_digits=2)
+    assert (reply.verb, reply.address, reply.alert_ending) == (Verb.ACKNOWLEDGED, "+8615400000001", "")
+
+
+def test_any_other_words_are_kept_and_settle_nothing():
+    [reply] = heard(json.dumps(REPLY | {"smsContent": "水已经进屋了"}).encode())
+    assert (reply.verb, reply.said) == (Verb.OTHER, "水已经进屋了")
+
+
+def test_reports_and_replies_may_share_a_push_and_a_notice_of_another_service_costs_neither():
+    found = heard(json.dumps([REPORT, REPLY | {"mobile": "10086"}, REPLY | {"mobile": "8615400000002"}]).encode())
+    assert [type(one) for one in found] == [Report, Reply, Reply]
+    assert [one.address for one in found] == ["+8615400000001", "", "+8615400000002"]
+
+
+def test_the_alerts_digits_are_appended_to_the_extension_and_signed_with_it(simulator):
+    Mas(options(simulator.url, add_serial="7", serial_digits=3)).send(call([phone(1)]))
+    assert simulator.received[0].add_serial == "7001"
+
+
+# --- polls -------------------------------------------------------------------------------------------------------
+
+
+def listed(*items: dict[str, str]) -> bytes:
+    return answer(200, json.dumps(items, ensure_ascii=False).encode())
+
+
+def polled(url: str, **changes: object) -> Mas:
+    return Mas(options(url, collect_seconds=5, **changes))
+
+
+def test_a_poll_empties_both_boxes_and_what_it_brought_is_read_like_a_push():
+    kept: list[Callback] = []
+    with FarEnd(listed(REPORT), listed(), listed(REPLY), answer(200)) as far:
+        channel = polled(far.url)
+        channel.collect(kept.append, 5)
+    paths = [request.split(b" ", 2)[1] for request in far.requests]
+    assert paths == [b"/sms/report"] * 2 + [b"/sms/deliver"] * 2
+    account = json.loads(base64.b64decode(far.requests[0].partition(b"\r\n\r\n")[2], validate=True))
+    assert account == {"ecName": "测试单位", "apId": "ap1", "secretKey": "sk1"}
+    assert [(one.path, one.headers) for one in kept] == [("poll/report", {}), ("poll/deliver", {})]
+    assert [type(one) for callback in kept for one in channel.read(callback)] == [Report, Reply]
+
+
+def test_what_a_poll_brought_is_kept_before_the_next_poll():
+    asked: list[int] = []
+    with FarEnd(listed(REPORT), listed(REPORT), listed(), listed()) as far:
+        polled(far.url).collect(lambda _: asked.append(len(far.requests)), 5)
+    assert asked == [1, 2]
+
+
+def test_where_it_cannot_be_kept_nothing_more_is_taken_out_of_the_box():
+    def full(_: Callback) -> None:
+        raise RuntimeError("no room")
+
+    with FarEnd(listed(REPORT), listed(REPORT)) as far:
+        with pytest.raises(RuntimeError, match="no room"):
+            polled(far.url).collect(full, 5)
+        assert len(far.requests) == 1
+
+
+def test_a_box_that_never_empties_does_not_keep_the_other_from_being_looked_into():
+    kept: list[Callback] = []
+    with FarEnd(*[listed(REPORT)] * 2) as far:
+        polled(far.url).collect(kept.append, 0)
+    assert [one.path for one in kept] == ["poll/report", "poll/deliver"]
+
+
+@pytest.mark.parametrize(
+    ("answered", "error"),
+    [
+        (said("SystemBusy"), Unavailable),
+        (said("InternalError"), Unavailable),
+        (said("NeverHeardOf"), Unavailable),
+        (said("InvalidUsrOrPwd"), Misconfigured),
+        (said("IllegalIpAddress"), Misconfigured),
+        (answer(404, b"{}"), Misconfigured),
+        (answer(401), Misconfigured),
+        (answer(200, b"<html>"), InDoubt),
+        (None, InDoubt),
+    ],
+)
+def test_a_poll_that_is_not_answered_with_a_box_is_an_error_and_brings_nothing(answered, error):
+    kept: list[Callback] = []
+    with FarEnd(answered) as far, pytest.raises(error):
+        polled(far.url).collect(kept.append, 5)
+    assert kept == []
+
+
+def test_success_without_a_list_is_an_empty_box():
+    kept: list[Callback] = []
+    with FarEnd(said("success"), listed()) as far:
+        polled(far.url).collect(kept.append, 5)
+    assert kept == []
+
+
+def test_reports_and_replies_wait_at_the_stand_in_until_they_are_polled():
+    config = Config(
+        account=Account("测试单位", "ap1", "sk1", "SIGN1", reply_share=1.0, reply_seconds=1.0), report_delay_ms=50, speed=100
+    )
+    found: list[Heard] = []
+    with Simulator(config) as simulator:
+        channel = polled(simulator.url)
+        [receipt] = channel.send(call([phone(1)], text="暴雨红色预警,请回复1"))
+        until = time.monotonic() + 10
+        while len(found) < 2 and time.monotonic() < until:
+            channel.collect(lambda callback: found.extend(channel.read(callback)), 1)
+            time.sleep(0.02)
+    assert {type(one) for one in found} == {Report, Reply}
+    assert {one.address for one in found} == {phone(1)}
+    [report] = [one for one in found if isinstance(one, Report)]
+    assert (report.receipt.ref, report.receipt.state) == (receipt.ref, State.DELIVERED)
+
+
+def test_who_is_not_to_be_polled_is_not():
+    with pytest.raises(Unsupported):
+        Mas(options()).collect(lambda _: None, 1)
+
+
+# --- each number its own text ------------------------------------------------------------------------------------
+
+
+def own(*pairs: tuple[str, str]) -> Call:
+    return Call("1-sms-1", Purpose.ALARM, tuple(Message(seq, address, text) for seq, (address, text) in enumerate(pairs)), FACTS)
+
+
+def test_each_number_has_its_own_text_in_one_request():
+    with FarEnd(said("success")) as far:
+        receipts = Mas(options(far.url, one_text=False)).send(own((phone(1), "甲村请转移"), (phone(2), "乙村请转移")))
+    fields = json.loads(base64.b64decode(far.requests[0].partition(b"\r\n\r\n")[2]))
+    assert json.loads(fields["content"]) == {"15400000001": "甲村请转移", "15400000002": "乙村请转移"}
+    assert fields["mobiles"] == ""
+    assert fields["mac"] == mac(["测试单位", "ap1", "sk1", "", fields["content"], "SIGN1", ""])
+    assert [(receipt.state, receipt.ref) for receipt in receipts] == [(State.ACCEPTED, "g1")] * 2
+
+
+def test_the_stand_in_takes_such_a_request_and_a_bad_number_is_found_in_it_too(picky):
+    receipts = Mas(options(picky.url, one_text=False)).send(own((phone(1), "甲"), (phone(77), "乙"), (phone(3), "丙")))
+    assert [receipt.state for receipt in receipts] == [State.ACCEPTED, State.REJECTED, State.ACCEPTED]
+    taken = {mobile: one.text(mobile) for one in picky.received for mobile in one.mobiles}
+    assert taken == {"15400000001": "甲", "15400000003": "丙"}
+
+
+def test_a_second_text_for_the_same_phone_is_due_again_and_the_same_text_is_one_sms():
+    with FarEnd(said("success")) as far:
+        receipts = Mas(options(far.url, one_text=False)).send(own((phone(1), "甲"), (phone(1), "乙"), (phone(1), "甲")))
+    assert [receipt.state for receipt in receipts] == [State.ACCEPTED, State.DEFERRED, State.ACCEPTED]
+
+
+def test_where_texts_differ_fewer_numbers_share_a_request():
+    assert options(one_text=False).per_call == 999
+    assert options(one_text=False, per_call=10).per_call == 10
+    with pytest.raises(ValueError, match="999"):
+        options(one_text=False, per_call=1000)
+
+
+@pytest.mark.parametrize("text", ["", "雨" * (MAX_TEXT + 1), "\ud83d"])
+def test_one_text_that_cannot_be_among_many_is_said_before_anything_leaves(simulator, text):
+    with pytest.raises(Unsupported):
+        Mas(options(simulator.url, one_text=False)).send(own((phone(1), "甲"), (phone(2), text)))
+    assert simulator.received == ()
 
 
 # --- options -----------------------------------------------------------------------------------------------------
@@ -657,6 +849,9 @@ def test_the_platform_hears_200():
         {"sign": ""},
         {"ca_file": "/nowhere/ca.pem"},
         {"verify": False},
+        {"serial_digits": 5},
+        {"add_serial": "1" * 15, "serial_digits": 4},
+        {"collect_seconds": -1},
     ],
 )
 def test_options_that_cannot_be_are_refused(changes):

@@ -421,6 +421,7 @@ def test_what_is_frozen_says_what_the_rules_say(plans, coverage, regions):
                 "roles": tuple(row["roles"]),
                 "ranks": tuple(row["ranks"]),
                 "approvers": tuple(row["approvers"]),
+                "otherwise": tuple(row["otherwise"]),
                 "lane": Lane(row["lane"]),
                 "audience": Audience(row["audience"]),
             }

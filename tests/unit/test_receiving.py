@@ -470,12 +470,12 @@ def test_a_callback_of_a_peer_that_is_no_longer_configured_says_so(post):
 class Broken(Loopback):
     """A channel with a bug of its own."""
 
-    def receipts(self, callback: Callback) -> list[Report]:
+    def read(self, callback: Callback) -> list[Report]:
         return [Report(**json.loads(callback.body)["154-0000-0001"])]
 
 
 def test_a_channel_with_a_bug_does_not_stop_the_inbox_and_tells_no_number(post, caplog):
-    far_end = post.gateway.house.far_ends["sms"]
+    far_end = post.gateway.house.peers["mas-1"]
     working, far_end.channel = far_end.channel, Broken(Loopback.Options(file="/dev/null"))
     post.is_read(b"{}")
     far_end.channel = working

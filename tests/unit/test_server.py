@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -18,15 +19,18 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broadcast.gateway import Gateway
+from broadcast.channels import open_peer
+from broadcast.channels.base import Answer, Callback, Capabilities
+from broadcast.gateway import CountySettings, FarEnd, Gateway, House, Source, Way
 from broadcast.ledger import Ledger, Seal, leases
 from broadcast.ledger import tables as t
 from broadcast.server import make_app
-from broadcast.server.app import BODY_CAP
+from broadcast.server.callbacks import ANSWER_SECONDS, BODY_CAP, KEEP_SECONDS
 
 from ..conftest import Clock
 from ..ledger_rows import a_batch, accepted, claim, number, states
 from ..mas_house import PEER, a_report, mas_gateway
+from ..serving import served
 
 SECRET = "unguessable-4f1c"
 PATIENCE = 20.0  # seconds after which a request counts as never answered
@@ -311,7 +315,133 @@ def test_a_caller_who_hangs_up_in_the_middle_is_no_error_of_ours(sqlite_server):
     assert parts == [] and sqlite_server.bodies() == []
 
 
+# ── answered as the provider wants to hear it ──
+
+
+class Platform:
+    """A channel of these stories: what its far end wants to hear is up to the story."""
+
+    capabilities = Capabilities(per_call=1, text_limit=0)
+
+    def __init__(self, answer: Callable[[Callback], Answer]) -> None:
+        self.answer = answer
+
+
+def with_platform(ledger: Ledger, answer: Callable[[Callback], Answer]) -> Gateway:
+    """A gateway whose loudspeakers' far end answers like this."""
+    peer = open_peer(
+        name=PEER, channel="speaker", protocol="loopback", simulated=True, options={"file": "/nowhere/speaker.jsonl"}
+    )
+    way = Way("speaker", (FarEnd(peer, Platform(answer), threading.Semaphore(1)),))
+    county = CountySettings("德清县", "德清应急")
+    return Gateway(House(ledger=ledger, county=county, sources=[], ways={"speaker": way}, templates=[], ring=lambda _lanes: True))
+
+
+def test_an_answer_reaches_the_wire_as_its_channel_spelled_it(sqlite_ledger):
+    """Receivers of loudspeaker platforms were seen that read header names as they are spelled."""
+    heard: list[Callback] = []
+
+    def answer(callback: Callback) -> Answer:
+        heard.append(callback)
+        return Answer(200, "application/x-tar", b"TAR\x00" * 300, {"Content-Disposition": 'attachment; filename="EBDT_1.tar"'})
+
+    app = make_app(with_platform(sqlite_ledger, answer), {PEER: SECRET})
+    with served(app) as client, socket.create_connection((client.base_url.host, client.base_url.port)) as wire:
+        body = b"--x1\r\n..."
+        head = f"POST /callbacks/{PEER}/{SECRET} HTTP/1.1\r\nHost: g\r\nContent-Type: multipart/form-data;boundary=x1\r\n"
+        wire.sendall(head.encode() + f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+        answered = b"".join(iter(lambda: wire.recv(65536), b""))
+
+    lines, _, content = answered.partition(b"\r\n\r\n")
+    assert lines.startswith(b"HTTP/1.1 200")
+    for line in (
+        b"Content-Type: application/x-tar",
+        b"Content-Length: 1200",
+        b'Content-Disposition: attachment; filename="EBDT_1.tar"',
+    ):
+        assert lines.split(b"\r\n").count(line) == 1
+    assert content == b"TAR\x00" * 300
+    assert heard == [Callback(f"/callbacks/{PEER}", {"content-type": "multipart/form-data;boundary=x1"}, body)]
+    assert heard[0].body == body
+
+
+@pytest.mark.parametrize("status", [200, 202, 400, 409, 410])
+def test_the_status_is_the_channels(sqlite_ledger, status):
+    server = serve(with_platform(sqlite_ledger, lambda _callback: Answer(status, "application/json", b'{"code":0}')))
+
+    answer = server.post(b"x")
+
+    assert (answer.status_code, answer.headers["content-type"], answer.content) == (status, "application/json", b'{"code":0}')
+
+
+def test_an_answer_without_a_body_says_nothing_of_one(sqlite_ledger):
+    answer = serve(with_platform(sqlite_ledger, lambda _callback: Answer(204, "", b""))).post(b"x")
+
+    assert (answer.status_code, answer.content, dict(answer.headers)) == (204, b"", {})
+
+
+def _broken(_callback: Callback) -> Answer:
+    raise ZeroDivisionError("15400000001")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _broken,
+        lambda _callback: Answer(200, "text/plain", b"x", {"X-Echo": "a\r\nSet-Cookie: b"}),
+        lambda _callback: Answer(200, "text/plain", b"x", {"X-Echo": "测"}),
+        lambda _callback: Answer(200, "text/plain", b"x", {"测": "x"}),
+    ],
+)
+def test_a_channel_that_breaks_over_its_answer_makes_nobody_come_again(sqlite_ledger, caplog, answer):
+    """What it heard is kept, and a second time would break it again."""
+    server = serve(with_platform(sqlite_ledger, answer))
+
+    response = server.post(b"15400000001")
+
+    assert (response.status_code, response.content) == (200, b"")
+    assert len(server.bodies()) == 1 and "its channel broke" in caplog.text and "5400000001" not in caplog.text
+
+
+def test_a_channel_that_does_not_come_to_its_answer_holds_nobody_up(sqlite_ledger, monkeypatch):
+    monkeypatch.setattr("broadcast.server.callbacks.ANSWER_SECONDS", 0.2)
+    ready = threading.Event()
+
+    def answer(_callback: Callback) -> Answer:
+        ready.wait(PATIENCE)
+        return Answer(200, "text/plain", b"OK")
+
+    server = serve(with_platform(sqlite_ledger, answer))
+    try:
+        late = server.post(b"x")
+    finally:
+        ready.set()
+
+    assert (late.status_code, server.post(b"y").status_code) == (503, 200)
+    assert len(server.bodies()) == 2
+
+
 # ── when it cannot be kept ──
+
+
+def test_a_ledger_that_is_slow_is_not_waited_for_longer_than_a_provider_waits(sqlite_server, tmp_path, monkeypatch):
+    """Whoever has been told to come again is not kept besides, unless the commit was under way."""
+
+    async def story() -> tuple[list[int], int]:
+        with locked(tmp_path):
+            monkeypatch.setattr("broadcast.server.callbacks.KEEP_SECONDS", 0.3)
+            told = [(await sqlite_server.posts(b"under way")).status_code]
+            told += [r.status_code for r in await asyncio.gather(*(sqlite_server.posts(b"waits") for _ in range(3)))]
+            monkeypatch.undo()
+        return told, (await sqlite_server.posts(REPORT)).status_code
+
+    assert asyncio.run(story()) == ([503] * 4, 200)
+    assert [body for body in sqlite_server.bodies() if body != b"under way"] == [REPORT]
+
+
+def test_what_a_provider_and_its_ledger_may_take_together_is_less_than_ten_seconds():
+    """GD/J 083-2018: a platform takes no answer for a failure after 10 s."""
+    assert KEEP_SECONDS + ANSWER_SECONDS < 10
 
 
 def test_while_the_ledger_is_locked_callers_are_told_to_come_again_and_then_they_are_kept(sqlite_server, tmp_path, monkeypatch):
@@ -444,20 +574,22 @@ def test_health_without_a_ledger_says_so(tmp_path):
     assert answer.status_code == 503 and answer.json()["checks"]["ledger"] == "red" and str(tmp_path) not in answer.text
 
 
-def test_who_asks_for_health_while_redis_hangs_keeps_no_callback_waiting(sqlite_ledger):
+def test_however_many_ask_for_health_while_redis_hangs_callbacks_and_pages_are_not_kept_waiting(sqlite_ledger):
     redis_answers = threading.Event()
-    gateway = Gateway(mas_gateway(sqlite_ledger, Clock()).house, lambda: redis_answers.wait(3.0))
+    gateway = Gateway(mas_gateway(sqlite_ledger, Clock()).house, lambda: redis_answers.wait(PATIENCE))
     server = serve(gateway)
 
-    async def story() -> tuple[int, bool]:
+    async def story() -> tuple[int, int, int, int]:
         transport = httpx.ASGITransport(app=server.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            health = asyncio.create_task(client.get("/health"))
+            asking = [asyncio.create_task(client.get("/health")) for _ in range(50)]  # more than Starlette has threads
             await asyncio.sleep(0.05)
-            kept = await server.posts(REPORT)
-            health_was_waiting = not health.done()
+            kept, page = await server.posts(REPORT), await client.get("/c/forged")
+            bad_alert = await client.post("/alerts", content=b"nonsense", headers={"authorization": "Bearer met-7bd1"})
+            still_waiting = sum(not each.done() for each in asking)
             redis_answers.set()
-            await health
-            return kept.status_code, health_was_waiting
+            await asyncio.gather(*asking)
+            return kept.status_code, page.status_code, bad_alert.status_code, still_waiting
 
-    assert asyncio.run(story()) == (200, True)
+    gateway.house.sources = [Source("met", token="met-7bd1")]
+    assert asyncio.run(story()) == (200, 404, 422, 50)

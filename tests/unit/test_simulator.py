@@ -1,4 +1,4 @@
-"""The stand-in of 云MAS, met by a customer who knows only the provider's rules and shares no code with it."""
+"""The host of the stand-ins, and that of 云MAS, met by a customer who knows only the rules and shares no code with it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -29,9 +30,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broadcast.simulator import Account, Config, Faults, Simulator
+from broadcast.simulator.__main__ import main
+from broadcast.simulator.clock import Clock
+from broadcast.simulator.config import everybody, read_file
+from broadcast.simulator.pusher import Pusher
 
 ROOT = Path(__file__).parents[2]
 ACCOUNT = Account(ec_name="测试单位", ap_id="ap1", secret_key="sk1", sign="SIGN1")
+POLL = base64.b64encode(json.dumps({"ecName": "测试单位", "apId": "ap1", "secretKey": "sk1"}).encode())
 
 
 class Customer:
@@ -104,6 +110,8 @@ class Callbacks:
         self.bodies: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
         self.statuses: list[int] = []  # answered in this order, then 200
         self.connections: set[object] = set()
+        self.answers = threading.Event()  # while it is clear, nobody is answered
+        self.answers.set()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -113,10 +121,11 @@ class Callbacks:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 outer.connections.add(self.client_address)
+                outer.bodies.put(json.loads(body) | {"_path": self.path})
+                outer.answers.wait(10)
                 self.send_response(outer.statuses.pop(0) if outer.statuses else 200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
-                outer.bodies.put(json.loads(body) | {"_path": self.path})
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -141,7 +150,8 @@ def callbacks():
 def test_a_request_by_the_book_is_taken_and_can_be_asked_for(customer):
     status, answer = customer.post("/sms/norsubmit", request(numbers(2), "暴雨红色预警"))
     assert (status, answer["rspcod"], answer["success"]) == (200, "success", True)
-    [received] = customer.get("/_received")
+    [received] = customer.get("/_received/mas")
+    assert customer.get("/_received") == {"mas": [received]}
     assert received["mobiles"] == numbers(2)
     assert (received["msgGroup"], received["content"]) == (answer["msgGroup"], "暴雨红色预警")
     assert datetime.fromisoformat(received["at"]).utcoffset() == timedelta(hours=8)
@@ -251,9 +261,8 @@ def test_reports_nobody_took_are_kept_for_a_poll(callbacks):
         customer = Customer(simulator.url)
         customer.send(numbers(1))
         wait_for(lambda: simulator.counts()["reports_kept"] == 1)
-        asked = base64.b64encode(json.dumps({"ecName": "测试单位", "apId": "ap1", "secretKey": "sk1"}).encode())
-        assert [report["mobile"] for report in customer.post("/sms/report", asked)[1]] == numbers(1)
-        assert customer.post("/sms/report", asked)[1] == []
+        assert [report["mobile"] for report in customer.post("/sms/report", POLL)[1]] == numbers(1)
+        assert customer.post("/sms/report", POLL)[1] == []
         wrong = base64.b64encode(json.dumps({"ecName": "测试单位", "apId": "ap1"}).encode())
         assert customer.post("/sms/report", wrong)[1]["rspcod"] == "InvalidUsrOrPwd"
 
@@ -274,13 +283,9 @@ def test_reports_can_stay_away(callbacks):
         Config(account=ACCOUNT, callback=callbacks.url, report_delay_ms=0, faults=Faults(no_reports=True))
     ) as simulator:
         assert Customer(simulator.url).send(numbers(3)) == "success"
-        assert simulator.counts() == {
-            "calls": 1,
-            "numbers": 3,
-            "reports_pushed": 0,
-            "reports_owed": 0,
-            "reports_kept": 0,
-        }
+        counts = Customer(simulator.url).get("/_counts")["mas"]
+    assert (counts["calls"], counts["numbers"]) == (1, 3)
+    assert {counts[name] for name in ("reports_pushed", "reports_owed", "reports_kept", "pushes_owed", "pushes_taken")} == {0}
 
 
 def test_it_can_be_told_to_refuse_and_to_fail_for_a_number_of_requests(customer, simulator):
@@ -348,23 +353,165 @@ def test_over_https_the_door_is_submit(tmp_path):
         assert customer.post("/sms/norsubmit", request(numbers(1), "甲"))[0] == 404
 
 
+def test_replies_come_from_those_who_were_asked_and_carry_the_extension(callbacks):
+    account = replace(ACCOUNT, reply_share=0.5, reply_seconds=0.01)
+    with Simulator(
+        Config(account=account, callback=callbacks.url, report_delay_ms=0, faults=Faults(no_reports=True))
+    ) as simulator:
+        customer = Customer(simulator.url)
+        customer.send(numbers(100), "不用回答")
+        customer.send(numbers(100), "暴雨红色预警,收到请回复1", addSerial="77")
+        wait_for(lambda: simulator.counts()["replies_pushed"] >= 20 and not simulator.counts()["replies_owed"])
+        replies = callbacks.take(simulator.counts()["replies_pushed"])
+    assert {(reply["smsContent"], reply["addSerial"]) for reply in replies} == {("1", "77"), ("收到", "77")}
+    assert len({reply["mobile"] for reply in replies}) == len(replies) < 80
+    assert all(datetime.strptime(reply["sendTime"], "%Y%m%d%H%M%S") for reply in replies)
+
+
+def test_the_same_phones_answer_each_time_and_a_phone_that_is_off_does_not():
+    account = replace(ACCOUNT, reply_share=0.3, reply_seconds=0)
+
+    def answering(faults: Faults) -> set[str]:
+        with Simulator(Config(account=account, report_delay_ms=0, faults=faults)) as simulator:
+            customer = Customer(simulator.url)
+            customer.send(numbers(50), "收到请回复1")
+            wait_for(lambda: simulator.counts()["reports_kept"] == 50 and not simulator.counts()["replies_owed"])
+            return {reply["mobile"] for reply in customer.post("/sms/deliver", POLL)[1]}
+
+    assert answering(Faults()) == answering(Faults())
+    assert answering(Faults(fail_share=1)) == set()
+
+
+def test_each_number_can_have_a_text_of_its_own(customer, simulator):
+    texts = {"15400000001": "甲村转移", "15400000002": "乙村转移"}
+    assert customer.send([], json.dumps(texts, ensure_ascii=False)) == "success"
+    [received] = customer.get("/_received/mas")
+    assert (received["mobiles"], received["texts"]) == (list(texts), texts)
+    assert simulator.received[0].text("15400000002") == "乙村转移"
+    assert customer.send([], json.dumps(texts)) == "RequestTooOften"
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (json.dumps({f"154{n:08d}": "甲" for n in range(1000)}), "TooManyMobiles"),
+        ('{"15400000001": "甲", "15400000001": "乙"}', "InvalidMobile"),
+        ('{"1' + '3800000001": "甲"}', "InvalidMobile"),
+        ('{"15400000001": 1}', "InvalidMessage"),
+        ('{"15400000001": ""}', "InvalidMessage"),
+        ("{}", "InvalidMobile"),
+        ("[1]", "InvalidMobile"),
+        ("暴雨红色预警", "InvalidMobile"),
+        ("[" * 90_000, "InvalidMobile"),
+    ],
+)
+def test_a_map_that_breaks_a_rule_is_refused_whole(customer, simulator, content, word):
+    assert customer.send([], content) == word
+    assert simulator.received == ()
+
+
+def test_reports_can_come_before_the_answer(callbacks):
+    callbacks.answers.clear()  # the customer reads the first report, and takes his time
+    words = []
+    with Simulator(Config(account=ACCOUNT, callback=callbacks.url, faults=Faults(reports_before_answer=True))) as simulator:
+        sending = threading.Thread(target=lambda: words.append(Customer(simulator.url).send(numbers(3))))
+        sending.start()
+        reports = callbacks.take(1)
+        sending.join(timeout=0.3)
+        assert sending.is_alive()
+        callbacks.answers.set()
+        sending.join(timeout=10)
+        assert words == ["success"]
+        assert simulator.counts()["reports_pushed"] == 3
+        reports += callbacks.take(2)
+    assert [report["mobile"] for report in reports] == numbers(3)
+
+
+def test_reports_can_come_in_another_order():
+    faults = Faults(shuffle_reports=True)
+    with Simulator(Config(account=ACCOUNT, report_delay_ms=0, faults=faults)) as simulator:
+        customer = Customer(simulator.url)
+        customer.send(numbers(100))
+        wait_for(lambda: simulator.counts()["reports_kept"] == 100)
+        mobiles = [report["mobile"] for report in customer.post("/sms/report", POLL)[1]]
+    assert mobiles != numbers(100)
+    assert sorted(mobiles) == numbers(100)
+
+
+def test_a_push_is_made_only_when_it_is_due_and_once_for_all_its_tries(callbacks):
+    callbacks.statuses = [500, 500]
+    made = []
+
+    def body(name: str) -> bytes:
+        made.append(name)
+        return json.dumps({"name": name}).encode()
+
+    pusher = Pusher("test", Clock(speed=1000))
+    pusher(callbacks.url, lambda: body("late"), {}, after=3_600_000)
+    pusher(callbacks.url, lambda: body("now"), {}, after=1, again=(1, 1))
+    assert [push["name"] for push in callbacks.take(3)] == ["now"] * 3
+    wait_for(lambda: pusher.counts() == {"pushes_taken": 1, "pushes_owed": 1})
+    pusher.stop()
+    assert made == ["now"]
+
+
+def test_it_can_say_yes_and_deliver_nothing(callbacks, capsys):
+    account = replace(ACCOUNT, reply_share=1.0, reply_seconds=0)
+    with Simulator(Config(account=account, callback=callbacks.url, report_delay_ms=0, show=True)) as simulator:
+        simulator.faults = Faults(delivers_nothing=True, times=1)
+        customer = Customer(simulator.url)
+        assert customer.send(["15400000001"], "甲,收到请回复1") == "success"
+        assert customer.send(["15400000002"], "乙") == "success"
+        assert callbacks.take(1)[0]["mobile"] == "15400000002"
+        assert simulator.counts()["replies_owed"] == 0
+    assert capsys.readouterr().out == "【德清应急】乙  → 1 phones\n"
+
+
+def test_all_providers_stand_at_one_port_each_with_faults_of_its_own():
+    with Simulator(everybody()) as simulator:
+        customer = Customer(simulator.url)
+        assert set(customer.get("/_received")) == {"mas", "smpp", "vms", "zwdd", "grid", "feed", "ebd"}
+        assert customer.post("/_faults/vms", b'{"http_status": 503}')[0] == 200
+        assert customer.post("/", b"")[0] == 503
+        assert customer.post("/sms/report", b"")[1]["rspcod"] == "IllegalMsgfmt"
+        faults = customer.get("/_faults")
+        assert {name for name, each in faults.items() if each["http_status"]} == {"vms"}
+        customer.post("/_faults", b"{}")
+        assert customer.get("/_faults/vms")["http_status"] == 0
+        assert customer.post("/_faults/wind", b"{}")[0] == 404
+        assert customer.post("/_counts", b"{}")[0] == 405
+
+
+@given(
+    body=st.binary(max_size=200), path=st.sampled_from(["/", "/sms/report", "/grid/tasks", "/EB/ebdsvc.html", "/gettoken.json"])
+)
+@settings(max_examples=60, deadline=None)
+def test_any_bytes_at_any_door_get_an_answer(everyone, body, path):
+    assert 200 <= Customer(everyone.url).post(path, body)[0] < 500
+
+
+@pytest.fixture(scope="module")
+def everyone():
+    with Simulator(everybody()) as running:
+        yield running
+
+
 def test_it_runs_as_a_program_and_shows_each_sms_as_its_readers_see_it(tmp_path):
     script = tmp_path / "script.jsonl"
-    script.write_text('{"at": 0, "latency_ms": 1}\n{"at": 0.01, "refuse": "QueueOverLimit", "times": 1}\n', "utf-8")
-    secret = tmp_path / "secret"
-    secret.write_text("sk1\n", "utf-8")
-    command = [sys.executable, "-m", "broadcast.simulator", "--show", "--ap-id", "ap1", "--script", str(script)]
-    process = subprocess.Popen(
-        [*command, "--secret-file", str(secret), "--fault", "no_reports=yes"],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
-        stdout=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
+    script.write_text(
+        '{"at": 0, "latency_ms": 1}\n{"at": 0.01, "provider": "mas", "refuse": "QueueOverLimit", "times": 1}\n', "utf-8"
     )
+    (tmp_path / "secret").write_text("sk1\n", "utf-8")
+    config = tmp_path / "town.toml"
+    config.write_text('show = true\n[mas]\nap_id = "ap1"\nsecret_key_file = "secret"\n[smpp]\n[vms]\n', "utf-8")
+    process = started("--config", str(config), "--script", str(script), "--fault", "vms.http_status=503", "--fault", "times=9")
     try:
-        customer = Customer(process.stdout.readline().split()[-1])
-        wait_for(lambda: customer.get("/_faults")["refuse"] == "QueueOverLimit")
+        greeting = process.stdout.readline()
+        assert greeting.startswith("the stand-ins of mas, vms listen at http://127.0.0.1:")
+        customer = Customer(greeting.split()[-1])
+        host, _, port = process.stdout.readline().split()[-1].partition(":")
+        socket.create_connection((host, int(port)), timeout=5).close()
+        wait_for(lambda: customer.get("/_faults/mas")["refuse"] == "QueueOverLimit")
         assert [customer.send(numbers(3)) for _ in range(2)] == ["QueueOverLimit", "success"]
         assert process.stdout.readline() == "【德清应急】暴雨红色预警  → 3 phones\n"
     finally:
@@ -372,20 +519,83 @@ def test_it_runs_as_a_program_and_shows_each_sms_as_its_readers_see_it(tmp_path)
         assert process.wait(timeout=10) == 0
 
 
-@pytest.mark.parametrize("words", [["--fault", "latency"], ["--fault", "wind=3"], ["--script", "/nowhere"], ["--callback", "x"]])
-def test_a_mistake_on_the_command_line_is_one_line_and_exit_2(words):
-    done = subprocess.run(
+def test_faults_on_the_command_line_are_everybodys_or_one_providers():
+    process = started("--fault", "latency_ms=1", "--fault", "vms.http_status=503")
+    try:
+        customer = Customer(process.stdout.readline().split()[-1])
+        assert {name: (each["latency_ms"], each["http_status"]) for name, each in customer.get("/_faults").items()} == {
+            name: (1, 503 if name == "vms" else 0) for name in ("mas", "smpp", "vms", "zwdd", "grid", "feed", "ebd")
+        }
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def started(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-m", "broadcast.simulator", *words],
-        check=False,
         cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
+        env={"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=30,
+        encoding="utf-8",
     )
-    assert done.returncode == 2
-    assert "error:" in done.stderr
-    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ('[mas]\nec_nam = "x"', "mas.ec_nam"),
+        ("[wind]", "wind"),
+        ("mas = 3", "write [mas]"),
+        ('[mas]\nreport_delay_ms = "soon"', "report_delay_ms"),
+        ("[mas]\nreply_share = 2", "reply_share"),
+        ('[mas]\ncallback = "here"', "callback"),
+        ('[vms]\ncallback = "ftp://x/"', "callback"),
+        ('[smpp]\npassword = "much too long"', "password"),
+        ('[mas]\nsecret_key_file = "nowhere"', "nowhere"),
+        ("speed = 0", "speed"),
+        ("port = 0", "no provider"),
+        ("speed =", ""),
+    ],
+)
+def test_a_mistake_in_the_config_is_said_by_its_name_and_without_its_value(tmp_path, toml, said):
+    config = tmp_path / "town.toml"
+    config.write_text(toml, "utf-8")
+    with pytest.raises((ValueError, OSError)) as caught:
+        Simulator(read_file(config))
+    assert said in str(caught.value)
+    assert "too long" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--fault", "latency"],
+        ["--fault", "wind=3"],
+        ["--fault", "wind.latency_ms=3"],
+        ["--script", "/nowhere"],
+        ["--config", "/nowhere"],
+        ["--speed", "0"],
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line_and_exit_2(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line", ["{", '{"latency_ms": 1}', '{"at": "x"}', '{"at": 1, "provider": "wind"}', '{"at": 1, "wind": 1}']
+)
+def test_a_mistake_in_a_script_is_named_by_its_line(tmp_path, capsys, line):
+    script = tmp_path / "script.jsonl"
+    script.write_text(f'{{"at": 0}}\n{line}\n', "utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(["--script", str(script)])
+    assert ended.value.code == 2
+    assert "script line 2" in capsys.readouterr().err
 
 
 def test_it_shares_no_code_with_what_it_stands_against():

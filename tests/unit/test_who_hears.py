@@ -10,7 +10,7 @@ import pytest
 
 from broadcast.channels import open_peer
 from broadcast.errors import InvalidAlert, InvalidFiles, NotFound
-from broadcast.gateway.house import Source, far_ends
+from broadcast.gateway import Source, open_ways
 from broadcast.ledger import alerts, sending
 from broadcast.ledger import tables as t
 from broadcast.tiers import area
@@ -124,7 +124,7 @@ def test_a_person_registered_for_tests_hears_the_tests_of_their_regions(sqlite_s
 
 def test_a_channel_without_a_far_end_is_said_aloud(sqlite_story):
     story = sqlite_story
-    story.gateway.house.far_ends = {name: far_end for name, far_end in story.gateway.house.far_ends.items() if name != "voice"}
+    story.gateway.house.ways = {name: way for name, way in story.gateway.house.ways.items() if name != "voice"}
     alert = story.gateway.read(warning(story, severity="Extreme"))
 
     assert any("channel voice" in finding for finding in story.gateway.preview(alert).findings)
@@ -335,7 +335,7 @@ def test_a_live_peer_refuses_synthetic_targets_and_a_simulated_one_all_others(sq
     story = sqlite_story
     options = {"url": "http://127.0.0.1:9", "ec_name": "测", "ap_id": "a", "secret_key": "s", "sign": "S"}
     live = open_peer(name="live", channel="sms", protocol="mas", simulated=False, options=options)
-    story.gateway.house.far_ends = {**story.gateway.house.far_ends, **far_ends([live])}
+    story.gateway.house.ways = {**story.gateway.house.ways, **open_ways([live])}
 
     sent = story.gateway.submit(story.gateway.read(warning(story)))
     story.work()

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from broadcast import intake
 from broadcast.alert import Alert, ChannelText, Identifier, Info, Level, MsgType, RegionCode, Scope, Severity, Signal, Status
 from broadcast.channels.base import Capabilities, Purpose
 from broadcast.errors import InvalidFiles
@@ -19,7 +20,7 @@ from broadcast.resources import EXAMPLES, TEMPLATES
 from broadcast.tiers.area import Coverage
 from broadcast.tiers.plan import Audience
 from broadcast.tiers.regions import Regions, read
-from broadcast.wording import Words, check, compose, speakable, utf16_units
+from broadcast.wording import LINK_MARK, Words, check, compose, document, speakable, utf16_units
 from broadcast.wording.places import place_names
 
 BEIJING = timezone(timedelta(hours=8))
@@ -38,7 +39,6 @@ CAPABILITIES = {
     "speaker": Capabilities(per_call=1, text_limit=0),
     "zwdd": Capabilities(per_call=1000, text_limit=1900, unit="utf8"),
     "grid": Capabilities(per_call=1, text_limit=0),
-    "feed": Capabilities(per_call=1, text_limit=0),
 }
 CHARACTERS = {"voice": 249, "speaker": 240, "zwdd": 500, "grid": 500}
 SPOKEN = ("speaker", "voice")
@@ -59,7 +59,6 @@ TOLD = [  # (channel, audience, purpose): everything that is ever said
     *itertools.product(["sms", "voice", "zwdd", "grid"], ["post"], [Purpose.ALARM, Purpose.STAND_DOWN]),
     *itertools.product(["sms"], ["resident"], [Purpose.ALARM, Purpose.STAND_DOWN]),
     *itertools.product(["speaker"], ["place"], [Purpose.ALARM, Purpose.STAND_DOWN, Purpose.STOP]),
-    *itertools.product(["feed"], ["place"], [Purpose.ALARM, Purpose.STAND_DOWN]),
     *itertools.product(["sms", "voice", "zwdd"], ["post"], [Purpose.RELEASE]),
 ]
 
@@ -143,9 +142,8 @@ def test_every_hazard_and_level_is_said_within_the_limit(regions, hazard, level,
     assert words.text.startswith({Status.ACTUAL: "", Status.EXERCISE: "【演练】", Status.TEST: "【测试】"}[status])
     if status is Status.ACTUAL:
         assert "演练" not in words.text
-    if channel != "feed":
-        assert COLOUR[level] in words.text
-        assert EVENTS[hazard][:2] in words.text
+    assert COLOUR[level] in words.text
+    assert EVENTS[hazard][:2] in words.text
 
 
 @pytest.mark.parametrize("hazard", HAZARDS)
@@ -274,12 +272,11 @@ def test_whatever_the_fields_hold_the_words_fit(
     alert = warning(level, event, issuer=issuer, description=description, headline=headline, status=status, signal=signal)
     alert = replace(alert, msg_type=msg_type)
     words = say(regions, alert, *told, roots=roots, signature=signature, refers=refers, hazard=hazard)
-    if words.channel != "feed":
-        assert_fits(words, signature)
+    assert_fits(words, signature)
     mark = {Status.ACTUAL: "", Status.EXERCISE: "【演练】", Status.TEST: "【测试】"}[status]
     assert words.text.startswith(mark)
     assert words.text.count("【") == words.text.count("】") == bool(mark)  # a field cannot forge a mark or a signature
-    if level and words.channel != "feed" and "调整" not in words.text:
+    if level and "调整" not in words.text:
         assert COLOUR[level] in words.text
 
 
@@ -400,9 +397,20 @@ def test_an_update_by_work_notice_is_never_the_same_content_twice(regions):
     assert first != second
 
 
-def test_the_feed_says_the_headline_and_else_the_title(regions):
-    assert say(regions, warning(), "feed", "place").text == "德清县气象局发布预警[II级/严重]"
-    assert say(regions, warning(headline=""), "feed", "place").text == "暴雨橙色预警"
+def test_the_feed_carries_the_warning_itself_and_never_words_about_it():
+    alert = warning(Level.RED, identifier=Identifier("33052141600000_1"))
+    plain, wished = (document(alert, "place", Purpose.ALARM, area_sms=wish) for wish in (False, True))
+    back = intake.read(plain.text.encode())
+    assert (back.identifier, back.sender, back.info.severity) == (alert.identifier, alert.sender, alert.info.severity)
+    assert "AreaSMS" in wished.text and "AreaSMS" not in plain.text
+    assert plain.units == len(plain.text.encode())
+
+
+def test_a_link_is_measured_before_any_delivery_has_one(regions):
+    words = say(regions, warning(), "zwdd", link=60)
+    assert words.text.count(LINK_MARK) == 60
+    assert LINK_MARK not in say(regions, warning(), "zwdd").text
+    assert LINK_MARK not in say(regions, warning(), "zwdd", "post", Purpose.STAND_DOWN, link=60).text
 
 
 # ── aloud ──

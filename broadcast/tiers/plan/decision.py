@@ -184,6 +184,7 @@ def _rules(case: _Case, first: frozenset[RegionCode], release: Release, public_d
             within=tell.within,
             answer_within=tell.answer_within,
             approvers=release.approvers_of(case.source, case.scale, channel, tell.audience),
+            otherwise=_next_channels(tell, channel),
         )
         for tell in case.section.tells
         if tell.audience is Audience.POST or not posts_only
@@ -191,6 +192,14 @@ def _rules(case: _Case, first: frozenset[RegionCode], release: Release, public_d
         for part in _parts(tell, first)
     ]
     return sorted(rules, key=_order)
+
+
+def _next_channels(tell: Tell, channel: str) -> tuple[str, ...]:
+    """The block's other channels, those after this one first. Only posts have several addresses."""
+    if tell.audience is not Audience.POST:
+        return ()
+    place = tell.channels.index(channel)
+    return tell.channels[place + 1 :] + tell.channels[:place]
 
 
 def _lane(audience: Audience, drill: bool) -> Lane:
@@ -244,4 +253,5 @@ def _plain(rule: Rule) -> dict[str, Any]:
         "within": rule.within,
         "answer_within": rule.answer_within,
         "approvers": list(rule.approvers),
+        "otherwise": list(rule.otherwise),
     }

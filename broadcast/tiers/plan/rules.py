@@ -58,6 +58,7 @@ class Rule:
     within: int  # seconds until the last one of it should be handed over
     answer_within: int | None  # seconds; an acknowledgement is owed
     approvers: tuple[str, ...]  # () = free to go; else one person holding one of these roles approves before it is planned
+    otherwise: tuple[str, ...] = ()  # the plan's next channels, when no far end of this one may be called in time
 
 
 @dataclass(frozen=True, slots=True)

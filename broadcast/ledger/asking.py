@@ -1,0 +1,160 @@
+"""Doubts about which the far end itself can be asked: which are open, and what its answer makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from ..delivery import Receipt, State
+from . import chain
+from .engine import Row
+from .limits import Numbered, as_numbered
+from .sending import Held, Piece, Run, ranges, receipt_runs
+from .tables import address, batch, call_number, delivery, receipt, wording
+
+ASK_EVERY = 10_000  # milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One call whose outcome is not known."""
+
+    held: Held
+    number: Numbered | None
+    again: bool  # it was asked about before
+
+
+def doubts(tx: sa.Connection, peer: str, now: int) -> list[Doubt]:
+    """The calls to this far end that are in doubt and were not asked about lately."""
+    rows = tx.execute(
+        sa.select(batch, wording.c.text)
+        .join(wording, wording.c.id == batch.c.wording_id)
+        .where(
+            batch.c.doubt_due.is_not(None),
+            batch.c.peer == peer,
+            batch.c.state != State.SENDING,
+            sa.or_(batch.c.asked.is_(None), batch.c.asked <= now - ASK_EVERY),
+        )
+        .order_by(batch.c.id)
+        .limit(20)
+    ).all()
+    return [doubt for row in rows for doubt in _of_batch(tx, row)]
+
+
+def _of_batch(tx: sa.Connection, row: Row) -> list[Doubt]:
+    columns = (
+        delivery.c.seq,
+        address.c.sealed,
+        delivery.c.synthetic,
+        delivery.c.address_id,
+        delivery.c.region,
+        delivery.c.post_id,
+    )
+    found = tx.execute(
+        sa.select(*columns)
+        .join(address, address.c.id == delivery.c.address_id)
+        .where(delivery.c.batch_id == row.id, delivery.c.state == State.IN_DOUBT)
+        .order_by(delivery.c.seq)
+    ).all()
+    pieces = [Piece(r.seq, bytes(r.sealed), bool(r.synthetic), r.address_id, r.region, r.post_id) for r in found]
+    numbers = tx.execute(sa.select(call_number).where(call_number.c.batch_id == row.id, call_number.c.peer == row.peer)).all()
+    if not numbers:
+        return [Doubt(_held(row, pieces), None, row.asked is not None)] if pieces else []
+    made = []
+    for number in numbers:
+        mine = [piece for piece in pieces if number.first_seq <= piece.seq <= number.last_seq]
+        if mine:
+            made.append(Doubt(_held(row, mine), as_numbered(number.day, number.n, number.at), row.asked is not None))
+    return made
+
+
+def _held(row: Row, pieces: Sequence[Piece]) -> Held:
+    return Held(
+        row.id,
+        row.alert_id,
+        row.channel,
+        row.lane,
+        row.purpose,
+        row.text,
+        row.peer,
+        row.fence,
+        row.attempt,
+        row.size,
+        tuple(pieces),
+    )
+
+
+def asked(tx: sa.Connection, doubt: Doubt, receipts: Sequence[Receipt], now: int) -> None:
+    """What the far end said: not known there = it did not leave, and is due again; anything else is kept and settles."""
+    held = doubt.held
+    tx.execute(batch.update().where(batch.c.id == held.batch_id).values(asked=now))
+    pairs = list(zip((piece.seq for piece in held.pieces), receipts, strict=True))
+    unknown = [seq for seq, got in pairs if got.state is State.DEFERRED]
+    # Still open, and said so before: nothing new.
+    old = {State.DEFERRED, State.IN_DOUBT} if doubt.again else {State.DEFERRED}
+    told = [(seq, got) for seq, got in pairs if got.state not in old]
+    if told:
+        _keep(tx, held, Run(tuple(seq for seq, _ in told), tuple(got for _, got in told)), now)
+    if unknown:
+        _send_again(tx, held, unknown, now)
+    left = sa.select(delivery.c.seq).where(delivery.c.batch_id == held.batch_id, delivery.c.state == State.IN_DOUBT).limit(1)
+    if tx.execute(left).first() is None:
+        tx.execute(batch.update().where(batch.c.id == held.batch_id).values(doubt_due=None))
+
+
+def put_off(tx: sa.Connection, doubt: Doubt, now: int) -> None:
+    """The far end gave no answer: it is asked again later."""
+    tx.execute(batch.update().where(batch.c.id == doubt.held.batch_id).values(asked=now))
+
+
+def _keep(tx: sa.Connection, held: Held, run: Run, now: int) -> None:
+    common = {
+        "batch_id": held.batch_id,
+        "fence": held.fence,
+        "attempt": held.attempt,
+        "origin": "answer",  # it stands for the answer that never came: reports find the delivery by its reference
+        "peer": held.peer,
+        "recorded": now,
+    }
+    tx.execute(receipt.insert(), [{**common, **said} for said in receipt_runs(run)])
+    by_state: dict[State, list[int]] = {}
+    for seq, got in zip(run.seqs, run.receipts, strict=True):
+        if got.state is not State.IN_DOUBT:
+            by_state.setdefault(got.state, []).append(seq)
+    for state, seqs in by_state.items():
+        _set(tx, held.batch_id, seqs, str(state))
+
+
+def _send_again(tx: sa.Connection, held: Held, seqs: Sequence[int], now: int) -> None:
+    # The fence goes up with it: a worker that looked at the batch before must not claim it for less than it is now.
+    state = tx.execute(
+        batch.update()
+        .where(batch.c.id == held.batch_id, batch.c.state != State.SENDING)
+        .values(fence=batch.c.fence + 1)
+        .returning(batch.c.state)
+    ).scalar()
+    if state is None or state == State.CANCELLED:
+        return
+    if state not in (State.PLANNED, State.DEFERRED):  # whoever only inherited the batch's state keeps it, now as their own
+        inherited = (delivery.c.batch_id == held.batch_id, delivery.c.state.is_(None))
+        tx.execute(delivery.update().where(*inherited).values(state=state))
+    _set(tx, held.batch_id, seqs, None)
+    values = {"state": State.DEFERRED, "due": now, "rung": None, "reason": "asked: the far end does not know it", "ended": None}
+    tx.execute(batch.update().where(batch.c.id == held.batch_id).values(**values))
+    body = {"batch": held.batch_id, "deliveries": len(seqs), "decision": "asked, not known there: sent again"}
+    chain.append(tx, chain.of_alert(held.alert_id), "doubt.decided", now, body)
+
+
+def _set(tx: sa.Connection, batch_id: int, seqs: Sequence[int], state: str | None) -> None:
+    for first, last in ranges(seqs):
+        tx.execute(
+            delivery.update()
+            .where(
+                delivery.c.batch_id == batch_id,
+                delivery.c.seq.between(first, last),
+                delivery.c.state == State.IN_DOUBT,
+            )
+            .values(state=state, reason=None)
+        )
