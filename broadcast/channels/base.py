@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -102,6 +102,7 @@ class Facts:
     expires: datetime
     sender_code: str = ""
     msg_type: str = "Alert"
+    answer_by: datetime | None = None  # until when the plan wants an answer; None where it owes none
     regions: tuple[str, ...] = ()
     past: tuple[Past, ...] = ()
 
@@ -199,6 +200,15 @@ class Condition:
 Heard = Report | Reply | Condition
 
 
+@runtime_checkable
+class LooksUp(Protocol):
+    """A channel whose accounts can be found by phone number: for the roster, ahead of time, never while an alert waits."""
+
+    def look_up(self, mobiles: Sequence[str]) -> dict[str, str]:
+        """E.164 → account, for those that have one. Raises as `Channel.send`."""
+        ...
+
+
 class Channel(Protocol):
     """One far end. Instances are shared between threads: keep no state of a call on `self`.
 
@@ -234,9 +244,10 @@ class Channel(Protocol):
         """What the provider wants to hear for a callback that was kept. Never raises for foreign bytes."""
         ...
 
-    def collect(self, keep: Callable[[Callback], None], seconds: float) -> None:
+    def collect(self, keep: Callable[[Callback], None], seconds: float, refs: Callable[[], Sequence[str]] = tuple) -> None:
         """Fetches what waits at the far end (polls, a listening session, a heartbeat), for about `seconds` at most.
 
+        `refs` tells the references it gave and about which something is still open, where it must be asked about each.
         `keep` commits; only then may the far end be told that it was taken. Raises as `send`; Unsupported where there is
         nothing to fetch.
         """

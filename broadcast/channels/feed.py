@@ -82,7 +82,7 @@ class Feed:
         """404: nobody calls back."""
         return Answer(404, "text/plain", b"feed has no callbacks")
 
-    def collect(self, keep: Callable[[Callback], None], seconds: float) -> None:  # noqa: ARG002 - the contract's signature
+    def collect(self, keep: Callable[[Callback], None], seconds: float, refs: Callable[[], Sequence[str]] = tuple) -> None:  # noqa: ARG002
         """Always Unsupported."""
         raise Unsupported("feed has nothing to fetch")
 

@@ -114,7 +114,7 @@ class Grid:
             return Answer(200, "text/plain", b"OK")
         return Answer(401, "text/plain", b"the signature is not valid, or not of the last five minutes")
 
-    def collect(self, keep: Callable[[Callback], None], seconds: float) -> None:  # noqa: ARG002 - the contract's signature
+    def collect(self, keep: Callable[[Callback], None], seconds: float, refs: Callable[[], Sequence[str]] = tuple) -> None:  # noqa: ARG002
         """Always Unsupported: the far end calls back."""
         raise Unsupported("grid has nothing to fetch: its answers come as callbacks")
 

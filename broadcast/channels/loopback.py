@@ -69,7 +69,7 @@ class Loopback:
         """404: nobody calls back."""
         return Answer(404, "text/plain", b"loopback has no callbacks")
 
-    def collect(self, keep: Callable[[Callback], None], seconds: float) -> None:  # noqa: ARG002 - the contract's signature
+    def collect(self, keep: Callable[[Callback], None], seconds: float, refs: Callable[[], Sequence[str]] = tuple) -> None:  # noqa: ARG002
         """Always Unsupported: nothing waits in a file."""
         raise Unsupported("loopback has nothing to collect")
 

@@ -169,7 +169,7 @@ class Mas:
         """200: the platform looks at the status alone."""
         return Answer(200, "text/plain", b"OK")
 
-    def collect(self, keep: Callable[[Callback], None], seconds: float) -> None:
+    def collect(self, keep: Callable[[Callback], None], seconds: float, refs: Callable[[], Sequence[str]] = tuple) -> None:  # noqa: ARG002
         """Polls both boxes until they are empty. A poll empties a box: what it brought is kept before the next poll."""
         if not self._options.collect_seconds:
             raise Unsupported("this peer is not polled: its collect_seconds is 0")

@@ -32,7 +32,7 @@ ACTIONS = ("sign", "feedback", "done", "reject")
 MAX_SAID = 2000  # characters
 
 _PREFIX = "T-"
-_OURS = re.compile(r"T-([0-9]{1,12}-[0-9]{1,12})", re.ASCII)
+_OURS = re.compile(r"T-([0-9a-z]{1,7}(?:-[0-9a-z]{1,7}){1,2})", re.ASCII)  # what a Message.key may be
 _REF = re.compile(r"[!-~]{1,64}")  # printable ASCII: what goes into an index and a log line
 _NOT_SAID = re.compile(r"[^\n\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
 
@@ -69,7 +69,7 @@ def task(call: Call, message: Message) -> dict[str, object]:
         "role": message.role,
         "assignee": {"account": message.address, "name": message.person},
         "content": message.text,
-        "requireAckBy": None,  # the facts of an alert name no deadline
+        "requireAckBy": call.facts.answer_by.isoformat() if call.facts.answer_by else None,
         "actions": list(ACTIONS),
         "supersedes": _supersedes(call, message),
     }

@@ -177,7 +177,7 @@ class Vms:
         """The provider looks for a number under "code"; without it, it pushes again after 1, 5 and 10 minutes."""
         return Answer(200, "application/json; charset=utf-8", '{"code":0,"msg":"接收成功"}'.encode())
 
-    def collect(self, keep: Callable[[Callback], None], seconds: float) -> None:  # noqa: ARG002
+    def collect(self, keep: Callable[[Callback], None], seconds: float, refs: Callable[[], Sequence[str]] = tuple) -> None:  # noqa: ARG002
         """Always Unsupported: reports are pushed."""
         raise Unsupported("vms has nothing to fetch: its reports are pushed")
 

@@ -33,7 +33,7 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the home behind, to look around in it.")] = False,
     size: Annotated[Size, typer.Option("--size", help="Of the roster; L is true to the county, --size S is quick.")] = Size.L,
 ) -> None:
-    """Plays the rainstorm of 2023-07-05 in Deqing, within a minute.
+    """Plays the rainstorm of 2023-07-05 in Deqing over all six channels, in about a minute.
 
     Yellow, then orange in four towns, then it is over. Everything is simulated, in a temporary folder; nothing leaves the
     machine and nothing is left running.

@@ -148,7 +148,7 @@ def _write_ways(site: Site, doors: Doors) -> None:
     site.write("ebd.key", customer.private_key + "\n", _PRIVATE)
     kept = {path.name: path.read_text(encoding="utf-8").strip() for path in site.home.glob("*.secret")}
     regions = (site.home / "regions" / "regions.csv").read_text(encoding="utf-8-sig")
-    villages = [row["code"] for row in csv.DictReader(regions.splitlines()) if row["tier"] == "village"]
+    villages = [row["code"] for row in csv.DictReader(regions.splitlines()) if len(row["code"]) == 12]
     site.write("simulator.toml", stand_ins_page(doors, kept, villages), _PRIVATE)
     site.write(CONFIG, example_page(doors, cert=customer.certificate, platform_key=platform.public_key))
 

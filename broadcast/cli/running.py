@@ -37,7 +37,7 @@ def up(ctx: typer.Context) -> None:
     settings = settings_of(ctx)
     _log_to_stderr()
     redis = "its own Valkey" if settings.embedded else "the Redis of BROADCAST_REDIS_URL"
-    saying.note(f"up: {settings.home} with {redis}; callbacks at {settings.server.host}:{settings.server.port}. Ctrl-C ends it.")
+    saying.note(f"up: {settings.home} with {redis}; server at {settings.server.host}:{settings.server.port}. Ctrl-C ends it.")
     raise typer.Exit(supervisor.up(settings))
 
 
@@ -79,7 +79,7 @@ def sweep(ctx: typer.Context) -> None:
 def serve(ctx: typer.Context) -> None:
     """Runs the server alone until Ctrl-C.
 
-    The providers' callbacks come in here. `up` does it already.
+    Warnings of other services, the providers' callbacks and people's confirmations come in here. `up` does it already.
 
     \b
     broadcast serve

@@ -18,7 +18,7 @@ _HEADS = ("region", "village", "system", "stands", "heard from", "last alarm", "
 
 
 def channels() -> None:
-    """Prints what each protocol can do, as the table in docs/channels.md.
+    """Prints what each protocol can do, as the table in docs/how-it-works.md.
 
     \b
     broadcast channels

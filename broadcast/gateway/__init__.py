@@ -11,13 +11,14 @@ from typing import Any
 
 from ..alert import Alert
 from ..channels import CHANNELS
+from ..channels.base import LooksUp
 from ..errors import NotAllowed, NotFound
 from ..ledger import Ledger, alerts, books, operators, people, questions, replies
 from ..ledger.operators import Operator
 from ..ledger.questions import Progress
 from ..tiers.plan import Plans
 from ..tiers.regions import Regions
-from ..tiers.roster import Roster, load_roles
+from ..tiers.roster import Person, Roster, load_roles
 from . import cancelling, confirming, delivering, errands, health, previewing, receiving, speaking, submitting, sweeping
 from .confirming import Confirmation
 from .health import Check, Health
@@ -332,6 +333,18 @@ class Gateway:
             now=self.house.now(),
             progress=progress,
         )
+
+    def look_up_accounts(self, persons: Sequence[Person]) -> dict[str, str]:
+        """person_id → 浙政钉 account, for those of these persons who have a phone and no account yet. Ahead of time only.
+
+        A simulated peer is asked about synthetic persons only, a live one about all others. Raises NotFound, ChannelError.
+        """
+        way = self.house.ways.get("zwdd")
+        asked = next((one.channel for one in way.far_ends if isinstance(one.channel, LooksUp)), None) if way else None
+        if way is None or asked is None:
+            raise NotFound("no peer of channel zwdd in broadcast.toml can look accounts up")
+        wanted = {one.phone: one.person_id for one in persons if one.phone and not one.zwdd and one.synthetic == way.simulated}
+        return {wanted[phone]: account for phone, account in asked.look_up(list(wanted)).items() if phone in wanted}
 
     def roster(self) -> Roster:
         """The roster in force, without residents."""

@@ -22,7 +22,9 @@ class Calls:
     def __init__(self, house: House, far_end: FarEnd, held: Held) -> None:
         self._house, self._far_end, self._held = house, far_end, held
         with house.ledger.read() as tx:
-            self._facts = _as_facts(sending.snapshot(tx, held.alert_id))
+            facts = _as_facts(sending.snapshot(tx, held.alert_id))
+            owing = sending.answer_within_of(tx, held.batch_id) if held.purpose == Purpose.ALARM else None
+        self._facts = replace(facts, answer_by=questions.at(owing[0] + owing[1] * 1000)) if owing else facts
 
     def call(self, pieces: Sequence[Piece]) -> Call:
         """One call for these pieces."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..channels.base import Callback
 from ..errors import ChannelError, Unsupported
-from ..ledger import asking
+from ..ledger import asking, sending
 from ..ledger.asking import Doubt
 from . import receiving
 from .calling import Calls
@@ -44,8 +44,12 @@ def collect(house: House, far_end: FarEnd) -> None:
     def keep(callback: Callback) -> None:
         receiving.keep(house, [(far_end.peer.name, callback.path, callback.headers, callback.body)])
 
+    def refs() -> list[str]:
+        with house.ledger.read() as tx:
+            return sending.open_refs(tx, far_end.peer.name)
+
     try:
-        far_end.channel.collect(keep, LISTEN_SECONDS)
+        far_end.channel.collect(keep, LISTEN_SECONDS, refs)
     except ChannelError as error:
         log.warning("peer %s: nothing could be fetched: %s", far_end.peer.name, error)
 

@@ -31,7 +31,9 @@ def length(house: House) -> int:
 def token(house: House, batch_id: int, seq: int) -> str:
     """What names a delivery to a stranger and to nobody else."""
     name = f"{base36(batch_id)}-{base36(seq)}"
-    digest = hmac.new(house.ledger.seal.key_for("confirm links"), name.encode(), hashlib.sha256).digest()
+    # With the ledger's mark: a new ledger under the same key counts from one again, and old links are still on phones.
+    signed = f"{house.ledger.mark} {name}".encode()
+    digest = hmac.new(house.ledger.seal.key_for("confirm links"), signed, hashlib.sha256).digest()
     return f"{name}-{base64.urlsafe_b64encode(digest[:_SIGNATURE_BYTES]).decode()}"
 
 

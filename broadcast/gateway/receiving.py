@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from ..channels.base import Callback, Condition, Heard, Reply, Report
-from ..errors import Unsupported
-from ..ledger import conditions, inbox, replies, settling
+from ..errors import BroadcastError, Unsupported
+from ..ledger import conditions, inbox, replies, sending, settling
 from ..ledger.conditions import Seen
 from ..ledger.inbox import Kept
 from ..ledger.replies import Told
@@ -16,6 +16,7 @@ from . import keys
 from .house import House, log, where
 
 Letter = tuple[str, str, Mapping[str, str], bytes]  # peer, path, headers, body
+EARLY_SECONDS = 1.0  # how often replies are looked for that came before our own commit
 
 
 def keep(house: House, letters: Sequence[Letter]) -> None:
@@ -26,10 +27,39 @@ def keep(house: House, letters: Sequence[Letter]) -> None:
 
 def work_inbox(house: House, limit: int = 500) -> int:
     """Understands the oldest callbacks; returns how many. A callback that means nothing stays, marked bad."""
+    looks = house.is_time("early replies", EARLY_SECONDS)
     with house.ledger.read() as tx:
         kept = inbox.unread(tx, house.ledger.seal, limit)
-    if not kept or not house.holds("inbox"):
+        early = looks and replies.has_early(tx, house.now())
+    if not (kept or early) or not house.holds("inbox"):
         return 0
+    taken = 0
+    if early:
+        with house.ledger.write() as tx:
+            taken = replies.take_early(tx, house.now())
+    if kept:
+        _work(house, kept)
+    return len(kept) + taken
+
+
+def _work(house: House, kept: Sequence[Kept]) -> None:
+    """All in one commit; when that cannot be, each alone: a callback is unsigned, and must not shut the inbox for all others."""
+    try:
+        _apply(house, kept)
+    except BroadcastError:
+        raise
+    except Exception as error:  # noqa: BLE001  the database refuses what one of them says
+        if len(kept) > 1:
+            for letter in kept:
+                _work(house, [letter])
+            return
+        [letter] = kept
+        log.error("callback %s of peer %s cannot be applied: %s", letter.id, letter.peer, where(error))
+        with house.ledger.write() as tx:
+            inbox.bad(tx, letter.id, f"it cannot be applied: {type(error).__name__}", house.now())
+
+
+def _apply(house: House, kept: Sequence[Kept]) -> None:
     understood, nonsense = _understand(house, kept)
     now = house.now()
     said = [_said(house, letter, one) for letter, one in understood if isinstance(one, Report)]
@@ -38,15 +68,14 @@ def work_inbox(house: House, limit: int = 500) -> int:
     with house.ledger.read() as tx:
         found, unmatched = settling.match(tx, said)
     with house.ledger.write(patient=not told) as tx:  # an answer stops further calls: it does not wait for planning
+        for one in told:  # before the reports: it locks batches, and a worker locks them before their deliveries too
+            replies.take(tx, one, now)
         settling.settle(tx, found, now)
         inbox.keep_unmatched(tx, unmatched, now)
-        for one in told:
-            replies.take(tx, one, now)
         conditions.note(tx, seen, now)
         for letter, reason in nonsense:
             inbox.bad(tx, letter.id, reason, now)
         inbox.done(tx, [one.id for one in kept if one.id not in {letter.id for letter, _ in nonsense}], now)
-    return len(kept)
 
 
 def _understand(house: House, kept: Sequence[Kept]) -> tuple[list[tuple[Kept, Heard]], list[tuple[Kept, str]]]:
@@ -73,7 +102,8 @@ def _heard(house: House, letter: Kept) -> Iterable[Heard]:
 
 def _said(house: House, letter: Kept, one: Report) -> Said:
     address = house.ledger.seal.seal(one.address) if one.address else b""
-    return Said(letter.id, letter.peer, address, one.receipt, _millis(one.submitted), one.region, keys.read(house, one.key))
+    receipt = sending.storable(one.receipt)
+    return Said(letter.id, letter.peer, address, receipt, _millis(one.submitted), one.region, keys.read(house, one.key))
 
 
 def _told(house: House, letter: Kept, one: Reply) -> Told:

@@ -9,12 +9,14 @@ import sqlalchemy as sa
 
 from ..delivery import Receipt, State
 from . import chain
+from .alerts import AlertState
 from .engine import Row
 from .limits import Numbered, as_numbered
 from .sending import Held, Piece, Run, ranges, receipt_runs
-from .tables import address, batch, call_number, delivery, receipt, wording
+from .tables import address, alert, batch, call_number, delivery, receipt, wording
 
 ASK_EVERY = 10_000  # milliseconds
+ASK_STILL_EVERY = 600_000  # about what was left in doubt: the far end may have come back to its senses
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +25,22 @@ class Doubt:
 
     held: Held
     number: Numbered | None
-    again: bool  # it was asked about before
 
 
 def doubts(tx: sa.Connection, peer: str, now: int) -> list[Doubt]:
-    """The calls to this far end that are in doubt and were not asked about lately."""
+    """The calls to this far end that are in doubt and were not asked about lately; seldom, what was left in doubt in the end."""
+    in_doubt = sa.select(delivery.c.batch_id).where(delivery.c.state == State.IN_DOUBT)  # few, and they have an index
+    undecided = sa.and_(batch.c.doubt_due.is_not(None), sa.or_(batch.c.asked.is_(None), batch.c.asked <= now - ASK_EVERY))
+    left = sa.and_(alert.c.state == AlertState.ACTIVE, batch.c.asked <= now - ASK_STILL_EVERY)
     rows = tx.execute(
         sa.select(batch, wording.c.text)
         .join(wording, wording.c.id == batch.c.wording_id)
+        .join(alert, alert.c.id == batch.c.alert_id)
         .where(
-            batch.c.doubt_due.is_not(None),
+            batch.c.id.in_(in_doubt),
             batch.c.peer == peer,
             batch.c.state != State.SENDING,
-            sa.or_(batch.c.asked.is_(None), batch.c.asked <= now - ASK_EVERY),
+            sa.or_(undecided, left),
         )
         .order_by(batch.c.id)
         .limit(20)
@@ -61,12 +66,12 @@ def _of_batch(tx: sa.Connection, row: Row) -> list[Doubt]:
     pieces = [Piece(r.seq, bytes(r.sealed), bool(r.synthetic), r.address_id, r.region, r.post_id) for r in found]
     numbers = tx.execute(sa.select(call_number).where(call_number.c.batch_id == row.id, call_number.c.peer == row.peer)).all()
     if not numbers:
-        return [Doubt(_held(row, pieces), None, row.asked is not None)] if pieces else []
+        return [Doubt(_held(row, pieces), None)] if pieces else []
     made = []
     for number in numbers:
         mine = [piece for piece in pieces if number.first_seq <= piece.seq <= number.last_seq]
         if mine:
-            made.append(Doubt(_held(row, mine), as_numbered(number.day, number.n, number.at), row.asked is not None))
+            made.append(Doubt(_held(row, mine), as_numbered(number.day, number.n, number.at)))
     return made
 
 
@@ -92,9 +97,11 @@ def asked(tx: sa.Connection, doubt: Doubt, receipts: Sequence[Receipt], now: int
     tx.execute(batch.update().where(batch.c.id == held.batch_id).values(asked=now))
     pairs = list(zip((piece.seq for piece in held.pieces), receipts, strict=True))
     unknown = [seq for seq, got in pairs if got.state is State.DEFERRED]
-    # Still open, and said so before: nothing new.
-    old = {State.DEFERRED, State.IN_DOUBT} if doubt.again else {State.DEFERRED}
-    told = [(seq, got) for seq, got in pairs if got.state not in old]
+    its = (receipt.c.batch_id == held.batch_id, receipt.c.peer == held.peer, receipt.c.origin == "answer")
+    known = set(tx.execute(sa.select(receipt.c.ref).where(*its)).scalars())
+    # Still open, under a reference that is known: nothing new.
+    old = [(seq, got) for seq, got in pairs if got.state is State.IN_DOUBT and got.ref in known]
+    told = [pair for pair in pairs if pair[1].state is not State.DEFERRED and pair not in old]
     if told:
         _keep(tx, held, Run(tuple(seq for seq, _ in told), tuple(got for _, got in told)), now)
     if unknown:

@@ -6,17 +6,22 @@ An acknowledgement answers every open duty of that person for that alert, and wi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from ..delivery import State
-from . import chain
+from ..delivery import MAY_HAVE_REACHED, State
+from . import chain, settling
 from .engine import Row
 from .tables import address, alert, batch, callout, delivery, post, receipt, reply, roster, target
 
+Select: TypeAlias = "sa.Select[*tuple[Any, ...]]"
+
 ANSWERS = ("acknowledged", "measures", "done")  # whoever reports measures has the warning
+KEEP_EARLY = 72 * 3600 * 1000  # as for reports: a reply can come before our own commit of what it answers
+NO_ALARM = "what it answers is no alarm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,11 @@ class _Found:
     batch_id: int | None = None
     seq: int | None = None
     flag: str = ""
+    early: bool = False  # its reference may be known later
 
 
-def take(tx: sa.Connection, told: Told, now: int) -> int:
-    """Keeps a reply; returns how many open duties it answered."""
+def take(tx: sa.Connection, told: Told, now: int, again_of: int | None = None) -> int:
+    """Keeps a reply; returns how many open duties it answered. `again_of`: the row of it from when it was nobody's yet."""
     found = _whose(tx, told)
     settled, flag = 0, found.flag
     if found.alert_id is not None and found.persons and told.verb in ANSWERS:
@@ -68,6 +74,10 @@ def take(tx: sa.Connection, told: Told, now: int) -> int:
             who=told.who,
             settled=settled,
             flag=flag,
+            ref=told.ref,
+            address=told.address,
+            waits_until=now + KEEP_EARLY if found.early else None,
+            again_of=again_of,
             at=told.at,
             recorded=now,
         )
@@ -78,6 +88,30 @@ def take(tx: sa.Connection, told: Told, now: int) -> int:
             body["delivery"] = f"{found.batch_id}.{found.seq}"
         chain.append(tx, chain.of_alert(found.alert_id), "reply", now, body, told.who)
     return settled
+
+
+def has_early(tx: sa.Connection, now: int) -> bool:
+    """True when a reply that came before our own commit finds now what it answers."""
+    return tx.execute(_early(now).limit(1)).first() is not None
+
+
+def take_early(tx: sa.Connection, now: int, limit: int = 200) -> int:
+    """Takes those replies; returns how many. What was kept of each stays as it was, beside the new row."""
+    rows = tx.execute(_early(now).order_by(reply.c.id).limit(limit)).all()
+    for row in rows:
+        counts = json.loads(row.counts)
+        told = Told(row.verb, row.how, row.peer, bytes(row.said), row.at, None, row.ref, bytes(row.address), counts=counts)
+        take(tx, told, now, again_of=row.id)
+    return len(rows)
+
+
+def _early(now: int) -> Select:
+    taken = reply.alias("taken")
+    known = sa.select(receipt.c.id).where(
+        receipt.c.peer == reply.c.peer, receipt.c.ref == reply.c.ref, receipt.c.origin == "answer", receipt.c.ref != ""
+    )
+    again = sa.select(taken.c.id).where(taken.c.again_of == reply.c.id)
+    return sa.select(reply).where(reply.c.waits_until > now, known.exists(), ~again.exists())
 
 
 def _whose(tx: sa.Connection, told: Told) -> _Found:
@@ -91,20 +125,19 @@ def _whose(tx: sa.Connection, told: Told) -> _Found:
 def _of_delivery(tx: sa.Connection, told: Told) -> _Found:
     assert told.delivery is not None
     batch_id, seq = told.delivery
+    by_that_peer = settling.is_of_peer(sa.literal(told.peer)) if told.peer else sa.true()
     row = tx.execute(
-        sa.select(delivery.c.alert_id, post.c.person_id, batch.c.peer)
+        sa.select(delivery.c.alert_id, delivery.c.batch_id, delivery.c.seq, delivery.c.purpose, post.c.person_id)
         .join(batch, batch.c.id == delivery.c.batch_id)
         .outerjoin(post, post.c.id == delivery.c.post_id)
-        .where(delivery.c.batch_id == batch_id, delivery.c.seq == seq)
+        .where(delivery.c.batch_id == batch_id, delivery.c.seq == seq, by_that_peer)
     ).first()
-    if row is None or (told.peer and row.peer != told.peer):
-        return _Found(flag="no such delivery by that peer")
-    return _found(row.alert_id, row.person_id, batch_id, seq)
+    return _found(row) if row is not None else _Found(flag="no such delivery by that peer")
 
 
 def _of_ref(tx: sa.Connection, told: Told) -> _Found:
     rows = tx.execute(
-        sa.select(delivery.c.alert_id, delivery.c.batch_id, delivery.c.seq, post.c.person_id)
+        sa.select(delivery.c.alert_id, delivery.c.batch_id, delivery.c.seq, delivery.c.purpose, post.c.person_id)
         .join(receipt, receipt.c.batch_id == delivery.c.batch_id)
         .join(address, address.c.id == delivery.c.address_id)
         .outerjoin(post, post.c.id == delivery.c.post_id)
@@ -118,38 +151,72 @@ def _of_ref(tx: sa.Connection, told: Told) -> _Found:
         .distinct()
         .limit(2)
     ).all()
-    if len(rows) != 1:
-        return _Found(flag="its reference is of several deliveries" if rows else "its reference is of no delivery")
-    return _found(rows[0].alert_id, rows[0].person_id, rows[0].batch_id, rows[0].seq)
+    if not rows:
+        return _Found(flag="its reference is of no delivery (yet)", early=True)
+    return _found(rows[0]) if len(rows) == 1 else _Found(flag="its reference is of several deliveries")
 
 
-def _found(alert_id: int, person_id: int | None, batch_id: int, seq: int) -> _Found:
-    if person_id is None:
-        return _Found(alert_id, (), batch_id, seq, "it is of no post")
-    return _Found(alert_id, (person_id,), batch_id, seq)
+def _found(row: Row) -> _Found:
+    if row.person_id is None:
+        return _Found(row.alert_id, (), row.batch_id, row.seq, "it is of no post")
+    if row.purpose != "alarm":  # who is asked to approve, or told that it is over, has not said that they have the alarm
+        return _Found(row.alert_id, (), row.batch_id, row.seq, NO_ALARM)
+    return _Found(row.alert_id, (row.person_id,), row.batch_id, row.seq)
 
 
 def _of_address(tx: sa.Connection, told: Told) -> _Found:
-    """By number: only where exactly one alert has something open for it, or the reply itself says of which one it is."""
+    """By number: only where exactly one alert that reached it has something open, or the reply itself says of which it is."""
+    asked = _asked(tx, told)
+    if told.alert_ending:
+        asked = {number: persons for number, persons in asked.items() if f"{number:09d}".endswith(told.alert_ending)}
+    if len(asked) != 1:
+        return _Found(flag="several alerts are open for that number" if asked else "nothing is open for that number")
+    [(alert_id, persons)] = asked.items()
+    return _Found(alert_id, persons, flag="" if persons else NO_ALARM)
+
+
+def _asked(tx: sa.Connection, told: Told) -> dict[int, tuple[int, ...]]:
+    """The alerts by which that number was asked something that is still open, with the persons who must acknowledge.
+
+    Only what was handed over by the same channel: whoever replies to an earlier alert has not heard of the next one. Who was
+    asked to approve is nobody who must acknowledge, but makes it uncertain what a "1" is about.
+    """
+    owing = _owing(tx, told.address)
+    to_approve = set(tx.execute(sa.select(callout.c.alert_id).where(callout.c.state == "open", callout.c.duty == "release")).scalars())
+    reached = tx.execute(
+        sa.select(delivery.c.alert_id, delivery.c.purpose)
+        .join(batch, batch.c.id == delivery.c.batch_id)
+        .join(address, address.c.id == delivery.c.address_id)
+        .where(
+            address.c.sealed == told.address,
+            delivery.c.alert_id.in_({*owing, *to_approve}),
+            delivery.c.channel == told.how,
+            delivery.c.purpose.in_(("alarm", "release")),
+            sa.func.coalesce(delivery.c.state, batch.c.state).in_([str(state) for state in MAY_HAVE_REACHED]),
+        )
+    ).all()
+    approving: dict[int, tuple[int, ...]] = {row.alert_id: () for row in reached if row.purpose == "release"}
+    return approving | {row.alert_id: owing[row.alert_id] for row in reached if row.purpose == "alarm" and row.alert_id in owing}
+
+
+def _owing(tx: sa.Connection, sealed: bytes) -> dict[int, tuple[int, ...]]:
+    """For each alert the persons with that number who owe it an acknowledgement."""
     in_force = sa.select(roster.c.id).where(roster.c.in_force).scalar_subquery()
     rows = tx.execute(
         sa.select(callout.c.alert_id, post.c.person_id)
         .join(post, post.c.id == callout.c.post_id)
         .join(target, sa.and_(target.c.person_id == post.c.person_id, target.c.roster_id == in_force))
         .join(address, address.c.id == target.c.address_id)
-        .where(callout.c.state == "open", callout.c.duty == "acknowledge", address.c.sealed == told.address)
+        .where(callout.c.state == "open", callout.c.duty == "acknowledge", address.c.sealed == sealed)
         .distinct()
+        .order_by(post.c.person_id)
     ).all()
-    alerts = {row.alert_id for row in rows}
-    if told.alert_ending:
-        alerts = {number for number in alerts if f"{number:09d}".endswith(told.alert_ending)}
-    if len(alerts) != 1:
-        return _Found(flag="several alerts are open for that number" if alerts else "nothing is open for that number")
-    alert_id = alerts.pop()
-    return _Found(alert_id, tuple(sorted({row.person_id for row in rows if row.alert_id == alert_id})))
+    return {number: tuple(row.person_id for row in rows if row.alert_id == number) for number in {row.alert_id for row in rows}}
 
 
 def _answer(tx: sa.Connection, found: _Found, told: Told, now: int) -> int:
+    assert found.alert_id is not None
+    batches = _hold_still(tx, found.alert_id)
     posts = sa.select(post.c.id).where(post.c.person_id.in_(found.persons))
     answered = tx.execute(
         callout.update()
@@ -162,24 +229,35 @@ def _answer(tx: sa.Connection, found: _Found, told: Told, now: int) -> int:
         .values(state="answered", answered=now, answered_by=told.who, how=told.how, next_step=None)
     ).rowcount
     if answered:
-        _withdraw(tx, found, posts, f"answered by {told.how}")
+        _withdraw(tx, found, posts, batches, f"answered by {told.how}")
     return int(answered)
 
 
-def _withdraw(tx: sa.Connection, found: _Found, posts: sa.Select[int], reason: str) -> None:
-    """What this alert has not sent to them yet need not be sent any more, wherever it waits."""
+def _hold_still(tx: sa.Connection, alert_id: int) -> Sequence[Row]:
+    """The alert's batches that have something to send, locked: a worker must not begin a call that is withdrawn just now.
+
+    Never bulk: deliveries have no index by post, and an alert may have half a million. In the order in which everybody locks
+    them: the alert, its batches, its duties, its deliveries, its chain.
+    """
+    tx.execute(sa.select(alert.c.id).where(alert.c.id == alert_id).with_for_update(read=True)).all()
+    of_alert = sa.and_(batch.c.alert_id == alert_id, batch.c.lane != "bulk", batch.c.purpose == "alarm")
+    has_some = batch.c.state.in_((State.PLANNED, State.DEFERRED, State.SENDING))
+    columns = (batch.c.id, batch.c.state, batch.c.call_from, batch.c.progress)
+    return tx.execute(sa.select(*columns).where(of_alert, has_some).order_by(batch.c.id).with_for_update()).all()
+
+
+def _withdraw(tx: sa.Connection, found: _Found, posts: Select, batches: Sequence[Row], reason: str) -> None:
+    """What this alert has not sent to them yet need not be sent any more, wherever it waits; the call under way goes on."""
     mine = sa.and_(
-        delivery.c.state.is_(None),
-        delivery.c.purpose == "alarm",
-        delivery.c.post_id.in_(posts),
-        delivery.c.alert_id == found.alert_id,
+        delivery.c.state.is_(None), delivery.c.purpose == "alarm", delivery.c.post_id.in_(posts), delivery.c.alert_id == found.alert_id
     )
-    # By batch, and never bulk: deliveries have no index by post, and an alert may have half a million.
-    of_alert = sa.and_(batch.c.alert_id == found.alert_id, batch.c.lane != "bulk", batch.c.purpose == "alarm")
-    waiting = sa.select(batch.c.id).where(of_alert, batch.c.state.in_((State.PLANNED, State.DEFERRED)))
-    held = sa.select(batch.c.id).where(of_alert, batch.c.state == State.SENDING)
-    not_started = delivery.c.seq > sa.select(batch.c.progress).where(batch.c.id == delivery.c.batch_id).scalar_subquery()
-    for which in (delivery.c.batch_id.in_(waiting), sa.and_(delivery.c.batch_id.in_(held), not_started)):
+    waiting = [row.id for row in batches if row.state != State.SENDING]
+    wheres = [delivery.c.batch_id.in_(waiting)] if waiting else []
+    for row in batches:
+        if row.state == State.SENDING:
+            under_way = delivery.c.seq.between(row.call_from, row.progress)
+            wheres.append(sa.and_(delivery.c.batch_id == row.id, ~under_way))
+    for which in wheres:
         tx.execute(delivery.update().where(mine, which).values(state=State.CANCELLED, reason=reason))
 
 

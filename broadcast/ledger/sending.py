@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
@@ -14,7 +14,7 @@ from . import chain
 from .alerts import AlertState
 from .engine import Database, Row
 from .limits import Numbered, as_numbered
-from .tables import address, alert, batch, breaker, call_number, delivery, receipt, rule, wording
+from .tables import address, alert, batch, breaker, call_number, callout, delivery, receipt, rule, wording
 
 LEASE = 5.0  # seconds; renewed every LEASE / 3 while a call runs
 
@@ -235,7 +235,8 @@ def answer(tx: sa.Connection, database: Database, held: Held, run: Run, *, progr
     if any(r.state is State.IN_DOUBT for r in run.receipts):
         tx.execute(batch.update().where(batch.c.id == held.batch_id).values(doubt_due=later.decide))
     if progress is None:
-        return whole or _rest_is_due(tx, held, later)
+        put_off = next((_reason(r) for r in run.receipts if r.state is State.DEFERRED and _reason(r)), "")
+        return whole or _rest_is_due(tx, held, later, put_off)
     return _still_wanted(tx, held, now)
 
 
@@ -264,15 +265,16 @@ def _usual(run: Run) -> State | None:
     return Counter(r.state for r in run.receipts).most_common(1)[0][0]
 
 
-def _rest_is_due(tx: sa.Connection, held: Held, later: Later) -> bool:
-    """After the last call: what has no state of its own was deferred by the channel, and is due again."""
+def _rest_is_due(tx: sa.Connection, held: Held, later: Later, put_off: str = "") -> bool:
+    """After the last call: what has no state of its own was deferred by the channel, or stayed behind, and is due again."""
     left = sa.select(delivery.c.seq).where(delivery.c.batch_id == held.batch_id, delivery.c.state.is_(None)).limit(1)
     if tx.execute(left).first() is not None:
         row = _alert(tx, held.alert_id)
         over = row.state not in _may_send(held.purpose)
         values: dict[str, object] = {"state": State.CANCELLED}
         if not over:
-            values = {"state": State.DEFERRED, "due": later.rest, "rung": None, "ended": None, "only_peer": ""}
+            reason = put_off or "some of it was put off"
+            values = {"state": State.DEFERRED, "reason": reason, "due": later.rest, "rung": None, "ended": None, "only_peer": ""}
         tx.execute(batch.update().where(batch.c.id == held.batch_id).values(**values))
     return True
 
@@ -310,6 +312,14 @@ def write_receipts(
     """One row for each run of equal receipts over neighbouring deliveries."""
     common = {"batch_id": batch_id, "fence": fence, "attempt": attempt, "origin": origin, "peer": peer, "recorded": now}
     tx.execute(receipt.insert(), [{**common, **said} for said in receipt_runs(run)])
+
+
+def storable(got: Receipt) -> Receipt:
+    """The same without what no database keeps: NUL and half characters, which JSON can spell. An answer must not be lost by it."""
+    texts = {"code": got.code, "detail": got.detail, "ref": got.ref}
+    if all(text.isprintable() for text in texts.values()):
+        return got
+    return replace(got, **{name: text.encode("utf8", "replace").decode().replace("\0", "?") for name, text in texts.items()})
 
 
 def receipt_runs(run: Run) -> list[dict[str, object]]:
@@ -459,7 +469,10 @@ def _resend(tx: sa.Connection, row: Row, now: int) -> int:
     of_batch = delivery.c.batch_id == row.id
     if state not in (State.PLANNED, State.DEFERRED):  # whoever only inherited the batch's state keeps it, now as their own
         tx.execute(delivery.update().where(of_batch, delivery.c.state.is_(None)).values(state=state))
-    in_doubt = delivery.c.state == State.IN_DOUBT
+    # Whoever has answered meanwhile has it: their doubt stays one, and nobody is told again for it.
+    its = (callout.c.alert_id == row.alert_id, callout.c.post_id == delivery.c.post_id)
+    answered = sa.select(callout.c.id).where(*its, callout.c.duty == "acknowledge", callout.c.state == "answered").exists()
+    in_doubt = sa.and_(delivery.c.state == State.IN_DOUBT, ~answered)
     freed = tx.execute(delivery.update().where(of_batch, in_doubt).values(state=None, reason=None)).rowcount
     if freed:
         values = {"state": State.DEFERRED, "due": now, "rung": None, "doubled": True, "reason": "sent again out of doubt"}
@@ -572,6 +585,42 @@ def _sent_under(tx: sa.Connection, wanted: Sequence[tuple[int, str]]) -> dict[tu
 
 def _numbers_of(tx: sa.Connection, batches: set[int]) -> Sequence[Row]:
     return tx.execute(sa.select(call_number).where(call_number.c.batch_id.in_(batches))).all()
+
+
+def open_refs(tx: sa.Connection, peer: str, limit: int = 500) -> list[str]:
+    """The references of a far end about whose deliveries something is still open, of alerts in force, the newest first."""
+    state = sa.func.coalesce(delivery.c.state, batch.c.state)
+    owing = sa.select(sa.literal(1)).where(
+        callout.c.alert_id == delivery.c.alert_id, callout.c.post_id == delivery.c.post_id, callout.c.state == "open"
+    )
+    rows = tx.execute(
+        sa.select(receipt.c.ref, sa.func.max(receipt.c.id))
+        .join(batch, batch.c.id == receipt.c.batch_id)
+        .join(alert, alert.c.id == batch.c.alert_id)
+        .join(
+            delivery,
+            sa.and_(delivery.c.batch_id == receipt.c.batch_id, delivery.c.seq.between(receipt.c.first_seq, receipt.c.last_seq)),
+        )
+        .where(
+            receipt.c.peer == peer,
+            receipt.c.origin == "answer",
+            receipt.c.ref != "",
+            alert.c.state == "active",
+            sa.or_(state == State.ACCEPTED, sa.and_(state == State.DELIVERED, owing.exists())),
+        )
+        .group_by(receipt.c.ref)
+        .order_by(sa.func.max(receipt.c.id).desc())
+        .limit(limit)
+    )
+    return [row.ref for row in rows]
+
+
+def answer_within_of(tx: sa.Connection, batch_id: int) -> tuple[int, int] | None:
+    """When the rule of a batch was planned, and within how many seconds it wants an answer; None where it wants none."""
+    row = tx.execute(
+        sa.select(rule.c.planned, rule.c.answer_within).join(batch, batch.c.rule_id == rule.c.id).where(batch.c.id == batch_id)
+    ).first()
+    return (row.planned, row.answer_within) if row and row.planned is not None and row.answer_within is not None else None
 
 
 def still_owed(tx: sa.Connection, held: Held, seqs: Sequence[int]) -> list[int]:

@@ -103,13 +103,26 @@ def _of_stop(got: Receipt) -> Receipt | None:
     return None if got.state is State.DELIVERED else got
 
 
+def is_of_peer(peer: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Of a delivery and its batch: that far end holds or held it last, answered for it, or left it in doubt.
+
+    What is left of a batch may have gone on to another far end: the batch's own `peer` is only the last.
+    """
+    said = sa.select(receipt.c.id).where(
+        receipt.c.batch_id == delivery.c.batch_id,
+        receipt.c.peer == peer,
+        delivery.c.seq.between(receipt.c.first_seq, receipt.c.last_seq),
+    )
+    return sa.or_(batch.c.peer == peer, said.correlate_except(receipt).exists())
+
+
 def _named(tx: sa.Connection, one: Said) -> list[Known]:
     """The delivery that a report names by our own key; a peer speaks of what it was given only."""
     assert one.delivery is not None
     row = tx.execute(
         sa.select(delivery.c.state, batch.c.state.label("of_batch"), batch.c.fence, batch.c.attempt, batch.c.purpose)
         .join(batch, batch.c.id == delivery.c.batch_id)
-        .where(delivery.c.batch_id == one.delivery[0], delivery.c.seq == one.delivery[1], batch.c.peer == one.peer)
+        .where(delivery.c.batch_id == one.delivery[0], delivery.c.seq == one.delivery[1], is_of_peer(sa.literal(one.peer)))
     ).first()
     if row is None:
         return []

@@ -164,6 +164,7 @@ batch = sa.Table(
     sa.Column("holder", sa.Text, nullable=False, server_default=""),
     sa.Column("lease", Millis),  # by the database's clock
     sa.Column("progress", sa.Integer, nullable=False, server_default="0"),  # calls up to this seq have been started
+    sa.Column("call_from", sa.Integer, nullable=False, server_default="0"),  # the call under way begins at this seq
     sa.Column("peer", sa.Text, nullable=False, server_default=""),
     sa.Column("started", Millis),
     sa.Column("ended", Millis),
@@ -320,9 +321,25 @@ reply = sa.Table(  # what persons and receiving systems said back: acknowledgeme
     sa.Column("who", sa.Text, nullable=False),  # the operator who entered it, else ""
     sa.Column("settled", sa.Integer, nullable=False),  # how many duties it answered
     sa.Column("flag", sa.Text, nullable=False),  # why it answered none
+    sa.Column("ref", sa.Text, nullable=False, server_default=""),  # the far end's own, where it named one
+    sa.Column("address", sa.LargeBinary, nullable=False),  # sealed; b"": it named none
+    sa.Column("waits_until", Millis),  # its reference is of nothing yet: it is looked for again until then
+    sa.Column("again_of", Id),  # what was found of that earlier row
     sa.Column("at", Millis),  # when they say it was
     sa.Column("recorded", Millis, nullable=False),
     sa.Index("ix_reply_alert_id", "alert_id"),
+    sa.Index(
+        "ix_reply_early",
+        "waits_until",
+        sqlite_where=sa.text("waits_until IS NOT NULL"),
+        postgresql_where=sa.text("waits_until IS NOT NULL"),
+    ),
+    sa.Index(
+        "ix_reply_again_of",
+        "again_of",
+        sqlite_where=sa.text("again_of IS NOT NULL"),
+        postgresql_where=sa.text("again_of IS NOT NULL"),
+    ),
 )
 
 condition = sa.Table(  # how a far end, or one of its systems, stands

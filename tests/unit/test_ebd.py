@@ -710,7 +710,7 @@ def test_what_is_only_stored_means_nothing_and_is_understood(kind):
 
 def test_a_notice_that_a_warning_cannot_be_carried_out_fails_it():
     related = "<RelatedEBD><EBDID>10{}2025062400070000</EBDID></RelatedEBD>"
-    body = "<ResultCode>{}</ResultCode><ResultDesc>无法处理 13800000000</ResultDesc>"
+    body = "<ResultCode>{}</ResultCode><ResultDesc>无法处理 12000000000</ResultDesc>"
 
     def said(kind: str, code: int, of: str = OURS) -> list[tuple[str, str, str]]:
         found = heard(packed(platform_packet(kind, body.format(code), more=related.format(of))))

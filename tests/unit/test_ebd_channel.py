@@ -398,14 +398,14 @@ def test_what_cannot_be_expressed_is_unsupported_and_nothing_leaves(platform, op
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_understood_is_accepted_and_no_more(platform, open_channel, code):
-    platform.script = [(code, "已接收 13800000000")]
+    platform.script = [(code, "已接收 12000000000")]
     receipt = open_channel().send(call())[0]
     assert (receipt.state, receipt.code, receipt.detail) == (State.ACCEPTED, f"ResultCode {code}", "已接收 #")
 
 
 @pytest.mark.parametrize("code", [2, 3, 4, 5])
 def test_a_refusal_is_about_us_and_rejects_nobody(platform, open_channel, code):
-    platform.script = [(code, "SRC EBRID 13800000000")]
+    platform.script = [(code, "SRC EBRID 12000000000")]
     with pytest.raises(Misconfigured, match=f"ResultCode {code}") as caught:
         open_channel().send(call())
     assert "138" not in str(caught.value)

@@ -121,6 +121,12 @@ def test_a_task_says_exactly_what_the_contract_says():
     }
 
 
+def test_a_task_says_until_when_an_answer_is_owed():
+    with far_end() as (end, channel):
+        channel.send(call(answer_by=datetime(2023, 7, 5, 8, 26, tzinfo=UTC)))
+    assert end.posted[0].json["data"]["requireAckBy"] == "2023-07-05T08:26:00+00:00"
+
+
 @pytest.mark.parametrize(
     ("purpose", "facts", "kind", "supersedes"),
     [

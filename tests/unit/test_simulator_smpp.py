@@ -161,7 +161,7 @@ def test_the_numbers_of_nobody_are_taken_in_the_forms_in_use(customer, number):
 @pytest.mark.parametrize(
     ("changes", "status"),
     [
-        ({"number": "13800000001"}, consts.SMPP_ESME_RINVDSTADR),
+        ({"number": "12000000001"}, consts.SMPP_ESME_RINVDSTADR),
         ({"number": "1540000001"}, consts.SMPP_ESME_RINVDSTADR),
         ({"number": "08615400000001"}, consts.SMPP_ESME_RINVDSTADR),
         ({"number": ""}, consts.SMPP_ESME_RINVDSTADR),

@@ -227,7 +227,7 @@ def test_more_than_a_hundred_calls_a_second_are_throttled():
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"CalledNumber": "13800000001"}, "isv.MOBILE_NUMBER_ILLEGAL"),
+        ({"CalledNumber": "12000000001"}, "isv.MOBILE_NUMBER_ILLEGAL"),
         ({"CalledNumber": "+8615400000101"}, "isv.MOBILE_NUMBER_ILLEGAL"),
         ({"CalledNumber": "15400000101,15400000102"}, "isv.MOBILE_NUMBER_ILLEGAL"),
         ({"CalledNumber": None}, "MissingCalledNumber"),

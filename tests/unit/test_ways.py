@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -13,6 +14,8 @@ from ..town import a_town
 from .stories import warning
 
 VILLAGE = ("330521115201",)
+NOBODY_TAPS = {"confirm_share": 0.0, "ding_confirm_share": 0.0}
+QUICK = {"ding-1": {"collect_seconds": 1}}
 
 
 @pytest.fixture
@@ -97,7 +100,7 @@ def test_the_state_of_each_village_system_is_kept_and_shown(sqlite_story):
 
 def test_only_the_wanted_key_is_an_acknowledgement(sqlite_story):
     everybody = {"press_share": 1.0, "hear_share": 0.0}
-    with a_town(sqlite_story, accounts={"vms": everybody, "zwdd": {"confirm_share": 0.0}}) as town:
+    with a_town(sqlite_story, accounts={"vms": everybody, "zwdd": NOBODY_TAPS}) as town:
         sent = town.send(in_village(town))
         town.until(lambda: town.states(sent, "voice") <= {"delivered", "cancelled", "rejected"})
         called = {row["delivery"] for row in town.rows(sent, "voice") if row["state"] == "delivered"}
@@ -105,14 +108,14 @@ def test_only_the_wanted_key_is_an_acknowledgement(sqlite_story):
 
 
 def test_who_listens_to_the_end_and_presses_nothing_has_not_acknowledged(sqlite_story):
-    with a_town(sqlite_story, accounts={"vms": {"press_share": 0.0, "hear_share": 1.0}, "zwdd": {"confirm_share": 0.0}}) as town:
+    with a_town(sqlite_story, accounts={"vms": {"press_share": 0.0, "hear_share": 1.0}, "zwdd": NOBODY_TAPS}) as town:
         sent = town.send(in_village(town))
         town.until(lambda: town.states(sent, "voice") == {"delivered"})
         assert set(posts(town, sent)) == {"open"}
 
 
 def test_an_answer_withdraws_what_has_not_been_sent_to_that_person_yet(sqlite_story):
-    with a_town(sqlite_story, accounts={"vms": {"press_share": 1.0, "hear_share": 0.0}, "zwdd": {"confirm_share": 0.0}}) as town:
+    with a_town(sqlite_story, accounts={"vms": {"press_share": 1.0, "hear_share": 0.0}, "zwdd": NOBODY_TAPS}) as town:
         town.fault("mas", refuse="SystemBusy")  # their SMS has to wait
         sent = town.send(in_village(town))
         town.until(lambda: posts(town, sent).get("answered", 0) >= len(town.received("vms")) > 0)
@@ -127,9 +130,7 @@ def test_an_answer_withdraws_what_has_not_been_sent_to_that_person_yet(sqlite_st
 
 
 def test_one_number_is_called_as_often_as_the_provider_allows_and_less_for_orange(sqlite_story):
-    with a_town(
-        sqlite_story, accounts={"vms": {"press_share": 0.0, "hear_share": 0.0}, "zwdd": {"confirm_share": 0.0}}, speed=5000
-    ) as town:
+    with a_town(sqlite_story, accounts={"vms": {"press_share": 0.0, "hear_share": 0.0}, "zwdd": NOBODY_TAPS}, speed=5000) as town:
         for n in range(4):  # within one hour of the ledger
             sent = town.send(in_village(town, identifier=f"33052141600000_o{n}"))
             town.story.clock.forward(minutes=6)
@@ -187,7 +188,7 @@ def test_where_only_the_notice_is_there_its_spacing_sends_posts_to_the_plans_nex
 
 
 def test_a_link_is_each_persons_own_and_opening_it_confirms_nothing(sqlite_story):
-    with a_town(sqlite_story, accounts={"vms": {"press_share": 0.0, "hear_share": 0.0}, "zwdd": {"confirm_share": 0.0}}) as town:
+    with a_town(sqlite_story, accounts={"vms": {"press_share": 0.0, "hear_share": 0.0}, "zwdd": NOBODY_TAPS}) as town:
         sent = town.send(in_village(town))
         links = [re.search(r"http\S+/c/\S+", one["text"]) for one in town.received("zwdd") if "dingId" in one]
         links = [link[0] for link in links if link]
@@ -208,14 +209,14 @@ def test_a_link_is_each_persons_own_and_opening_it_confirms_nothing(sqlite_story
 
 
 def test_a_reply_of_a_number_with_one_open_alert_is_its_acknowledgement(sqlite_story):
-    quiet = {"vms": {"press_share": 0.0, "hear_share": 0.0}, "zwdd": {"confirm_share": 0.0}}
+    quiet = {"vms": {"press_share": 0.0, "hear_share": 0.0}, "zwdd": NOBODY_TAPS}
     with a_town(sqlite_story, accounts={**quiet, "mas": {"reply_share": 1.0, "reply_seconds": 5.0}}) as town:
         sent = town.send(in_village(town))
         town.until(lambda: posts(town, sent).get("answered", 0) > 3)
 
 
 def test_a_reply_of_a_number_with_two_open_alerts_is_kept_flagged_and_stops_no_call(sqlite_story):
-    quiet = {"vms": {"press_share": 0.0, "hear_share": 0.0}, "zwdd": {"confirm_share": 0.0}, "grid": {"signed_share": 0.0}}
+    quiet = {"vms": {"press_share": 0.0, "hear_share": 0.0}, "zwdd": NOBODY_TAPS, "grid": {"signed_share": 0.0}}
     with a_town(sqlite_story, accounts=quiet) as town:
         first, second = town.send(in_village(town)), town.send(in_village(town))
         mobile = town.received("vms")[0]["number"]  # somebody from whom an answer is owed
@@ -247,3 +248,25 @@ def test_other_platforms_get_the_warning_itself_with_the_wish_for_area_sms_when_
     got = town.received("feed")
     assert {one["platform"] for one in got} == {"city", "anji", "changxing"}
     assert [one["area_sms"] for one in got] == [False] * 3 + [True] * 3
+
+
+def test_a_ding_that_was_read_has_reached_and_only_its_button_acknowledges(sqlite_story):
+    reads = {"read_share": 1.0, "ding_confirm_share": 0.0, "confirm_share": 0.0, "seconds": 5.0}
+    with a_town(sqlite_story, accounts={"vms": {"press_share": 0.0, "hear_share": 0.0}, "zwdd": reads}, options=QUICK) as town:
+        sent = town.send(in_village(town))
+        town.until(lambda: town.states(sent, "zwdd") == {"delivered"})
+        assert set(posts(town, sent)) == {"open"}
+
+
+def test_the_button_of_a_ding_is_an_acknowledgement(sqlite_story):
+    presses = {"read_share": 1.0, "ding_confirm_share": 1.0, "confirm_share": 0.0, "seconds": 5.0}
+    with a_town(sqlite_story, accounts={"vms": {"press_share": 0.0, "hear_share": 0.0}, "zwdd": presses}, options=QUICK) as town:
+        sent = town.send(in_village(town))
+        town.until(lambda: posts(town, sent).get("answered", 0) > 10)
+
+
+def test_accounts_are_found_ahead_of_time_by_phone_number(town):
+    persons = [replace(one, zwdd="") for one in town.gateway.roster().persons[:120]]
+    found = town.gateway.look_up_accounts(persons)
+    assert set(found) == {one.person_id for one in persons if one.phone}
+    assert not town.gateway.look_up_accounts([replace(one, synthetic=False) for one in persons])  # no real number to a stand-in

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from broadcast.channels import open_peer
-from broadcast.channels.base import Call, Callback, Facts, Message, Purpose
+from broadcast.channels.base import Call, Callback, Facts, Message, Purpose, Reply, Report, Verb
 from broadcast.channels.zwdd import ZwddDing, ZwddDingOptions, ZwddNotice, ZwddNoticeOptions
 from broadcast.channels.zwdd.answers import MEANINGS, Envelope, Meaning, open_envelope
 from broadcast.channels.zwdd.signing import signature
@@ -707,8 +707,38 @@ def test_nobody_can_be_asked_and_nothing_fetched():
     for channel in (NOBODY_NOTICE, NOBODY_DING):
         with pytest.raises(Unsupported):
             channel.ask(call())
-        with pytest.raises(Unsupported):
-            channel.collect(lambda _callback: None, 1.0)
+    with pytest.raises(Unsupported):
+        NOBODY_NOTICE.collect(lambda _callback: None, 1.0)
+
+
+def detail(ref: str = "d1", **entry: object) -> Callback:
+    body = {"dingId": ref, "data": [{"accountId": "78600001", "read": False, "confirmed": False} | entry]}
+    return Callback("/ding/query/userDetail", {}, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("entry", "verbs", "states"),
+    [
+        ({}, [], []),
+        ({"read": True}, [], [State.DELIVERED]),
+        ({"read": True, "confirmed": True}, [Verb.ACKNOWLEDGED], [State.DELIVERED]),
+        ({"confirmed": "yes"}, [], []),
+    ],
+)
+def test_read_is_reached_and_only_confirmed_is_an_answer(entry, verbs, states):
+    found = NOBODY_DING.read(detail(**entry))
+    assert [one.verb for one in found if isinstance(one, Reply)] == verbs
+    assert [one.receipt.state for one in found if isinstance(one, Report)] == states
+    assert {getattr(one, "ref", "") or one.receipt.ref for one in found} <= {"d1"}
+
+
+def test_the_detail_of_a_ding_is_kept_once_for_each_thing_that_it_says(far):
+    says = [[{"accountId": "78600001", "read": read, "confirmed": False}] for read in (False, True, True)]
+    far.says = {"/ding/query/userDetail": [taken({"data": data}) for data in says]}
+    channel, kept = ding(far.url), []
+    for _ in says:
+        channel.collect(kept.append, 5.0, lambda: ["d1"])
+    assert [json.loads(one.body)["data"][0]["read"] for one in kept] == [False, True]
 
 
 def test_where_nobody_listens_certainly_nothing_left():
@@ -734,7 +764,7 @@ def test_a_peer_says_what_its_contract_allows():
     options = given_options("http://127.0.0.1:1", creator=CREATOR, per_call=5)
     can = open_peer(name="d", channel="zwdd", protocol="zwdd-ding", simulated=True, options=options).capabilities
     assert (can.per_call, can.gap_seconds, can.one_text) == (5, 0, False)
-    assert (can.deduplicates, can.acknowledges, can.receipts) == (False, True, False)
+    assert (can.deduplicates, can.acknowledges, can.receipts, can.collect_seconds) == (False, True, True, 30)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ class Ebd:
         headers = {"Content-Disposition": f'attachment; filename="{package.file_name(written.ebdid)}"'}
         return Answer(200, package.TAR_TYPE, self._answering_tar(written, now), headers)
 
-    def collect(self, keep: Callable[[Callback], None], seconds: float) -> None:
+    def collect(self, keep: Callable[[Callback], None], seconds: float, refs: Callable[[], Sequence[str]] = tuple) -> None:  # noqa: ARG002
         """One heartbeat. Its answer is kept as a callback of its own."""
         now = datetime.now(UTC)
         beat = self._packet(codes.heartbeat_ebdid(self._options.ebrid), packet.heartbeat(now), now)

@@ -152,7 +152,7 @@ class Smpp:
         """404: SMPP does not come by HTTP."""
         return Answer(404, "text/plain", b"smpp has no callbacks")
 
-    def collect(self, keep: Callable[[Callback], None], seconds: float) -> None:
+    def collect(self, keep: Callable[[Callback], None], seconds: float, refs: Callable[[], Sequence[str]] = tuple) -> None:  # noqa: ARG002
         """Listens for about `seconds`. Each deliver_sm is kept before it is answered; what cannot be kept must come again."""
         if not self._options.collect_seconds:
             raise Unsupported("this peer's collect_seconds is 0")

@@ -38,7 +38,7 @@ class OneWay:
         """404: nobody calls back."""
         return Answer(404, "text/plain", b"zwdd has no callbacks")
 
-    def collect(self, keep: Callable[[Callback], None], seconds: float) -> None:  # noqa: ARG002
+    def collect(self, keep: Callable[[Callback], None], seconds: float, refs: Callable[[], Sequence[str]] = tuple) -> None:  # noqa: ARG002
         """Always Unsupported."""
         raise Unsupported("zwdd has nothing to fetch")
 

@@ -26,12 +26,18 @@ def _new_columns() -> None:
     op.add_column("batch", sa.Column("deadline", sa.BigInteger(), nullable=True))
     op.add_column("batch", sa.Column("only_peer", sa.Text(), server_default="", nullable=False))
     op.add_column("batch", sa.Column("asked", sa.BigInteger(), nullable=True))
+    op.add_column("batch", sa.Column("call_from", sa.Integer(), server_default="0", nullable=False))
     op.add_column("batch", sa.Column("gathered", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.add_column("delivery", sa.Column("rule_id", ID, nullable=True))
     op.add_column("report", sa.Column("region", sa.Text(), server_default="", nullable=False))
     op.drop_index("ix_callout_alert_id", table_name="callout")
     # By an index, as SQLite cannot add a constraint to a table that exists.
     op.create_index("uq_callout_alert_id_duty_post_id", "callout", ["alert_id", "duty", "post_id"], unique=True)
+
+
+def _partial_index(name: str, table: str, column: str) -> None:
+    known = sa.text(f"{column} IS NOT NULL")
+    op.create_index(name, table, [column], unique=False, sqlite_where=known, postgresql_where=known)
 
 
 def _new_tables() -> None:
@@ -50,11 +56,17 @@ def _new_tables() -> None:
         sa.Column("who", sa.Text(), nullable=False),
         sa.Column("settled", sa.Integer(), nullable=False),
         sa.Column("flag", sa.Text(), nullable=False),
+        sa.Column("ref", sa.Text(), server_default="", nullable=False),
+        sa.Column("address", sa.LargeBinary(), nullable=False),
+        sa.Column("waits_until", sa.BigInteger(), nullable=True),
+        sa.Column("again_of", ID, nullable=True),
         sa.Column("at", sa.BigInteger(), nullable=True),
         sa.Column("recorded", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reply")),
     )
     op.create_index("ix_reply_alert_id", "reply", ["alert_id"], unique=False)
+    _partial_index("ix_reply_early", "reply", "waits_until")
+    _partial_index("ix_reply_again_of", "reply", "again_of")
     op.create_table(
         "condition",
         sa.Column("peer", sa.Text(), nullable=False),
