@@ -20,6 +20,13 @@ class Purpose(StrEnum):
     STAND_DOWN = "stand_down"  # tell that it is over
     STOP = "stop"  # take off the air what is still being repeated
     RELEASE = "release"  # ask an operator to approve
+    CALLOUT = "callout"  # call again whoever did not answer, or their deputy
+    ESCALATION = "escalation"  # call somebody about others who did not answer
+
+    @classmethod
+    def of(cls, column: str) -> Purpose:
+        """What the ledger says, which counts calls: callout.principal.2 is a CALLOUT."""
+        return cls(column.partition(".")[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BroadcastError, ChannelError, InvalidFiles, LedgerUnavailable, NotFound, Refused
-from . import alerts, audit, county, demo, making, running, status, ways
+from . import alerts, audit, callouts, county, demo, making, running, status, ways
 from .opening import UsageMistake
 from .saying import clean, note
 
@@ -100,6 +100,11 @@ _operator = _group("operator", "The people who may draft, approve and import.")
 _operator.command("add")(county.add_operator)
 _operator.command("disable")(county.disable_operator)
 _operator.command("list")(county.list_operators)
+_callout = _group("callout", "叫应: who owes an answer, who is silent, what the duty desk heard by itself.")
+_callout.command("status")(callouts.status)
+_callout.command("list")(callouts.list_)
+_callout.command("ack")(callouts.acknowledge)
+_callout.command("measures")(callouts.measures)
 _ledger = _group("ledger", "What the ledger knows.")
 _ledger.command("deliveries")(audit.deliveries)
 _ledger.command("migrate")(audit.migrate)

@@ -19,7 +19,8 @@ from ..ledger.questions import Progress
 from ..tiers.plan import Plans
 from ..tiers.regions import Regions
 from ..tiers.roster import Person, Roster, load_roles
-from . import cancelling, confirming, delivering, errands, health, previewing, receiving, speaking, submitting, sweeping
+from . import callouts, cancelling, confirming, delivering, errands, health, previewing, receiving, speaking, submitting, sweeping
+from .callouts import Callout, Place
 from .confirming import Confirmation
 from .health import Check, Health
 from .house import CountySettings, House, Source
@@ -32,6 +33,7 @@ from .ways import FarEnd, Way, open_ways
 __all__ = [
     "BY_HAND",
     "Answers",
+    "Callout",
     "Check",
     "Confirmation",
     "CountySettings",
@@ -40,6 +42,7 @@ __all__ = [
     "Health",
     "House",
     "Operator",
+    "Place",
     "Preview",
     "Progress",
     "Sent",
@@ -205,6 +208,21 @@ class Gateway:
     def confirm(self, token: str) -> Confirmation:
         """The person who got this link says: we have it. Raises NotFound."""
         return confirming.confirm(self.house, token)
+
+    def callouts(self, alert: int | str | None = None, *, silent: bool = False) -> list[Callout]:
+        """Who owes an answer to an alert (None: to any in force), how far each has come, what is next. Raises NotFound."""
+        return callouts.listed(self.house, None if alert is None else self.find(alert), silent=silent)
+
+    def places(self, alert: int | str) -> list[Place]:
+        """By region: how many posts have answered, and whether the place has by its plan's quorum. Raises NotFound."""
+        return callouts.places(self.house, self.find(alert))
+
+    def enter_answer(self, callout: int, operator: Operator, verb: str, said: str) -> int:
+        """A duty officer's entry for a callout's person: "acknowledged" or "measures", and how it was heard or what was done.
+
+        Returns how many duties it answered. Raises NotFound, NotAllowed.
+        """
+        return callouts.enter(self.house, callout, operator, verb, said)
 
     def answers(self, alert: int | str) -> Answers:
         """How many posts owe an answer to an alert and have given it; what grid workers told at the door. Raises NotFound."""

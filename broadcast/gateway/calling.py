@@ -32,7 +32,7 @@ class Calls:
         holders = self._holders(pieces)
         return Call(
             key=key_of(self._house, held.batch_id, pieces[0].seq),
-            purpose=Purpose(held.purpose),
+            purpose=Purpose.of(held.purpose),
             messages=tuple(self._message(piece, holders) for piece in pieces),
             facts=replace(self._facts, past=self._past(pieces)),
             attempt=held.attempt,

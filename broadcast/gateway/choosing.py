@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ..ledger import Row, Transaction, chain, fanout, limits, sending
 from ..ledger.fanout import Slice
+from ..ledger.sending import Held
 from . import submitting
 from .house import House, log
 from .ways import FarEnd, Way
@@ -58,21 +59,49 @@ def not_now(house: House, row: Row, until: int, reason: str) -> None:
     now = house.now()
     made: Slice | None = None
     with house.ledger.write() as tx:
-        if row.deadline is not None and max(until, now) > row.deadline:
-            made = _by_next_channel(house, tx, row, reason, now)
-        left = sending.owed(tx, row.id, now)
-        if left is None:
+        sending.hold_alert(tx, row.alert_id)
+        found = sending.owed(tx, row.id, now, lock=True)  # a worker may have been faster: what it sends is not moved
+        if found is None:
             return
-        if left[1]:
-            sending.postpone(tx, left[0], reason, until)
+        row, pieces = found
+        if sending.is_over(row):
+            sending.call_off(tx, row, now)
+            return
+        if sending.drop_answered(tx, row):
+            pieces = sending.unsent(tx, row.id)
+        if pieces and row.deadline is not None and max(until, now) > row.deadline:
+            made = _by_next_channel(house, tx, row, reason, now)
+            pieces = sending.unsent(tx, row.id)
+        if pieces:
+            sending.postpone(tx, row, reason, until)
         else:
-            sending.nothing_left(tx, left[0], now)
+            sending.nothing_left(tx, row, now)
     if made is not None:
         submitting.ring(house, [made])
 
 
+def is_too_late(house: House, held: Held, due: int) -> bool:
+    """Every far end of the channel had its chance, and the next one comes after the plan's time."""
+    return held.deadline is not None and due > held.deadline and held.attempt >= far_ends(house, held.channel)
+
+
+def far_ends(house: House, channel: str) -> int:
+    """How many far ends a channel has."""
+    return len(house.ways[channel].far_ends) if channel in house.ways else 0
+
+
+def move_on(house: House, tx: Transaction, held: Held, reason: str, now: int) -> Slice | None:
+    """What is left of a batch that its holder could not hand over goes by the plan's next channel, as far as that reaches.
+
+    The caller holds the alert and the batch.
+    """
+    row = sending.row_of(tx, held.batch_id)
+    sending.drop_answered(tx, row)
+    return None if sending.is_over(row) else _by_next_channel(house, tx, row, reason, now)
+
+
 def _by_next_channel(house: House, tx: Transaction, row: Row, reason: str, now: int) -> Slice | None:
-    for channel in json.loads(sending.otherwise_of(tx, row)):
+    for channel in sending.otherwise_of(tx, row):
         way = house.ways.get(channel)
         if way is None:
             continue

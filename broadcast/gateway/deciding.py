@@ -183,6 +183,8 @@ def batch_size(capabilities: Capabilities, lane: Lane) -> int:
 def _wanted(house: House, alert: Alert, owed: Owed, rules: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
     """(channel, audience, purpose) of all words that this alert may need."""
     wanted = dict.fromkeys((r["channel"], r["audience"], r["purpose"]) for r in rules)
+    if owed.ladder is not None and "voice" in house.ways:  # whoever stays silent is called, also where the plan begins in writing
+        wanted |= dict.fromkeys([("voice", "post", str(Purpose.ALARM)), ("voice", "post", str(Purpose.ESCALATION))])
     if owed.disposition is not Disposition.RECORD and alert.msg_type in (MsgType.UPDATE, MsgType.CANCEL):
         wanted |= dict.fromkeys(_of_the_event(house, alert))
     return iter(wanted)

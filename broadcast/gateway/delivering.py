@@ -9,17 +9,19 @@ from dataclasses import replace
 
 from ..channels.base import Call, Number
 from ..delivery import Receipt, State
-from ..errors import BroadcastError, InDoubt, Misconfigured, Unavailable, Unsupported
+from ..errors import BroadcastError, InDoubt, LedgerUnavailable, Misconfigured, Unavailable, Unsupported
 from ..ledger import Row, Transaction, leases, limits, sending
+from ..ledger.fanout import Slice
 from ..ledger.limits import Allowance, Numbered
 from ..ledger.sending import Held, Later, Piece, Run
-from . import choosing
+from . import choosing, submitting
 from .calling import Calls
 from .house import House, log, where
 from .ways import FarEnd
 
 MISCONFIGURED_SECONDS = 60  # a wrong password is not mended by asking every second
 LONGEST_PAUSE = 60
+WRITE_AGAIN = (0.05, 0.5, 2.0)  # seconds: a deadlock is over at once, a database that starts again in a few seconds
 
 
 def deliver(house: House, batch_id: int) -> None:
@@ -49,16 +51,23 @@ def _deliver(house: House, far_end: FarEnd, batch_id: int) -> None:
         if found is None:
             return
         row, owed = found
+        if sending.is_over(row):
+            sending.call_off(tx, row, now)
+            return
+        if sending.drop_answered(tx, row):
+            owed = sending.unsent(tx, row.id)
         if not owed:
             sending.nothing_left(tx, row, now)
             return
+        if row.only_peer in house.peers and row.only_peer != far_end.peer.name:
+            return  # it found this one busy and went elsewhere meanwhile: it is rung again
         pieces, waits = _within_limits(tx, far_end, row, owed, now)
         if pieces and _may_call(tx, far_end, now):
             held = _claim(house, tx, far_end, row, pieces, len(pieces) < len(owed), now)
     if held is not None:
         with _Renewal(house, held):
             _hand_over(house, far_end, held)
-    elif waits:
+    elif waits and not pieces:
         choosing.not_now(house, row, min(waits.values()), "everybody in it was called as often as the provider allows for now")
 
 
@@ -69,10 +78,14 @@ def _within_limits(
     can = far_end.capabilities
     if can.gap_seconds:
         owed = owed[: can.per_call]  # one call is all that there is
-    urgent = choosing.scale_of(row) == "red"
-    allowances = [Allowance(one.calls if urgent else one.below_red, one.seconds * 1000) for one in can.callee_limits]
-    waits = limits.free_from(tx, far_end.peer.name, [piece.address_id for piece in owed], allowances, now)
+    waits = limits.free_from(tx, far_end.peer.name, [piece.address_id for piece in owed], _allowances(far_end, row), now)
     return tuple(piece for piece in owed if piece.address_id not in waits), waits
+
+
+def _allowances(far_end: FarEnd, row: Row) -> list[Allowance]:
+    urgent = choosing.scale_of(row) == "red"
+    limits_ = far_end.capabilities.callee_limits
+    return [Allowance(one.calls if urgent else one.below_red, one.seconds * 1000) for one in limits_]
 
 
 def _may_call(tx: Transaction, far_end: FarEnd, now: int) -> bool:
@@ -94,8 +107,8 @@ def _claim(
         now=now,
         partial=partial,
     )
-    if held is not None and far_end.capabilities.callee_limits:
-        limits.spend(tx, far_end.peer.name, [piece.address_id for piece in pieces], now)
+    if held is None and far_end.capabilities.gap_seconds:
+        limits.give_turn_back(tx, far_end.peer.name)
     return held
 
 
@@ -103,21 +116,20 @@ def _hand_over(house: House, far_end: FarEnd, held: Held) -> None:
     wanted, refused = _by_kind(far_end, held.pieces)
     per_call = far_end.capabilities.per_call
     calls = [wanted[i : i + per_call] for i in range(0, len(wanted), per_call)]
-    if refused:
-        first_call = calls[0][-1].seq if calls else None
-        if not _write(house, far_end, held, _refusals(far_end, refused), progress=first_call):
-            return
+    if refused and not _write(house, far_end, held, _refusals(far_end, refused), following=calls[0] if calls else None):
+        return
     making = Calls(house, far_end, held)
     for n, pieces in enumerate(calls):
-        rest = _still_owed(house, held, pieces) if n else pieces
-        following = calls[n + 1][-1].seq if n + 1 < len(calls) else None
+        following = calls[n + 1] if n + 1 < len(calls) else None
+        # Of residents nothing is withdrawn one by one.
+        rest, spent = _spend(house, far_end, held, _still_owed(house, held, pieces) if n or held.lane != "bulk" else pieces)
         if not rest:
             goes_on = _skip(house, far_end, held, following)
         else:
-            receipts = _call(house, far_end, held, making, rest)
+            receipts = _call(house, far_end, held, making, rest, spent)
             if receipts is None:
                 return
-            goes_on = _write(house, far_end, held, Run(tuple(p.seq for p in rest), tuple(receipts)), progress=following)
+            goes_on = _write(house, far_end, held, Run(tuple(p.seq for p in rest), tuple(receipts)), following=following)
         if not goes_on:
             return
 
@@ -129,12 +141,34 @@ def _still_owed(house: House, held: Held, pieces: Sequence[Piece]) -> list[Piece
     return [piece for piece in pieces if piece.seq in owed]
 
 
-def _skip(house: House, far_end: FarEnd, held: Held, following: int | None) -> bool:
+def _spend(house: House, far_end: FarEnd, held: Held, pieces: Sequence[Piece]) -> tuple[Sequence[Piece], int]:
+    """Those whose budget allows a call now, and when it was spent: as each call is made, so that no call costs without being one.
+
+    Another alert may have called them since the batch was claimed.
+    """
     now = house.now()
+    if not far_end.capabilities.callee_limits or not pieces:
+        return pieces, now
+    peer, addresses = far_end.peer.name, [piece.address_id for piece in pieces]
     with house.ledger.write() as tx:
-        return sending.skip(
-            tx, house.ledger.database, held, progress=following, later=_later(far_end, held.attempt, now), now=now
-        )
+        row = sending.of_alert(tx, held)
+        waits = limits.free_from(tx, peer, addresses, _allowances(far_end, row), now)
+        free = [piece for piece in pieces if piece.address_id not in waits]
+        limits.spend(tx, peer, [piece.address_id for piece in free], now)
+    return free, now
+
+
+def _skip(house: House, far_end: FarEnd, held: Held, following: Sequence[Piece] | None) -> bool:
+    now = house.now()
+    begin, progress = _span(following)
+    later = _later(far_end, held.attempt, now)
+    with house.ledger.write() as tx:
+        return sending.skip(tx, house.ledger.database, held, begin=begin, progress=progress, later=later, now=now)
+
+
+def _span(following: Sequence[Piece] | None) -> tuple[int | None, int | None]:
+    """The first and the last delivery of the call that comes next."""
+    return (following[0].seq, following[-1].seq) if following else (None, None)
 
 
 def _by_kind(far_end: FarEnd, pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
@@ -154,7 +188,9 @@ def _refusals(far_end: FarEnd, pieces: Sequence[Piece]) -> Run:
     )
 
 
-def _call(house: House, far_end: FarEnd, held: Held, making: Calls, pieces: Sequence[Piece]) -> Sequence[Receipt] | None:
+def _call(
+    house: House, far_end: FarEnd, held: Held, making: Calls, pieces: Sequence[Piece], spent: int
+) -> Sequence[Receipt] | None:
     """One call to the provider. None when there is no answer: then what it means has been written."""
     seqs = [piece.seq for piece in pieces]
     try:
@@ -163,15 +199,19 @@ def _call(house: House, far_end: FarEnd, held: Held, making: Calls, pieces: Sequ
         receipts = far_end.channel.send(call)
         if len(receipts) != len(pieces):
             raise InDoubt(f"the channel gave {len(receipts)} receipts for {len(pieces)} deliveries")
-        return receipts
+        return [sending.storable(got) for got in receipts]
     except Unsupported as error:
         return [Receipt(State.FAILED, code="unsupported", detail=str(error)) for _ in pieces]
     except Unavailable as error:
-        pause = error.retry_after if error.retry_after is not None else pause_after(held.attempt)
-        _nothing_left(house, far_end, held, str(error), pause, turn_back=error.retry_after is None)
+        pause, turn_back = pause_after(held.attempt), error.retry_after is None
+        if error.retry_after is not None and held.attempt >= choosing.far_ends(house, held.channel):
+            pause = error.retry_after  # before that, another far end is tried: it need not wait for this one
+        _give_back(house, far_end, pieces, spent, turn=turn_back)
+        _nothing_left(house, held, str(error), pause)
     except Misconfigured as error:
         log.error("peer %s refuses us, not the target: %s", far_end.peer.name, error)
-        _nothing_left(house, far_end, held, f"misconfigured: {error}", MISCONFIGURED_SECONDS, turn_back=True)
+        _give_back(house, far_end, pieces, spent, turn=True)
+        _nothing_left(house, held, f"misconfigured: {error}", MISCONFIGURED_SECONDS)
     except InDoubt as error:
         _something_may_have_left(house, far_end, held, seqs, str(error))
     except BroadcastError:
@@ -205,40 +245,80 @@ def pause_after(attempt: int) -> float:
     return float(min(LONGEST_PAUSE, 2 ** (attempt - 1)))
 
 
-def _nothing_left(house: House, far_end: FarEnd, held: Held, reason: str, pause: float, *, turn_back: bool) -> None:
-    now = house.now()
+def _give_back(house: House, far_end: FarEnd, pieces: Sequence[Piece], spent: int, *, turn: bool) -> None:
+    """The call certainly did not leave: nobody was called, and the next one need not wait for it."""
+    can, peer = far_end.capabilities, far_end.peer.name
+    if not (can.callee_limits or (turn and can.gap_seconds)):
+        return
     with house.ledger.write() as tx:
-        if turn_back and far_end.capabilities.gap_seconds:
-            limits.give_turn_back(tx, held.peer)
-        sending.defer(tx, held, reason, now + int(pause * 1000), now)
+        if turn and can.gap_seconds:
+            limits.give_turn_back(tx, peer)
+        if can.callee_limits:
+            limits.give_back(tx, peer, [piece.address_id for piece in pieces], spent)
+
+
+def _nothing_left(house: House, held: Held, reason: str, pause: float) -> None:
+    now = house.now()
+    due = now + int(pause * 1000)
+    made: Slice | None = None
+    with house.ledger.write() as tx:
+        if choosing.is_too_late(house, held, due):
+            sending.hold_alert(tx, held.alert_id)
+            if sending.holds(tx, held):
+                made = choosing.move_on(house, tx, held, reason, now)
+        sending.defer(tx, held, reason, due, now)
         leases.failed(tx, held.peer, reason, now)
+    if made is not None:
+        submitting.ring(house, [made])
 
 
 def _something_may_have_left(house: House, far_end: FarEnd, held: Held, seqs: Sequence[int], reason: str) -> None:
     now = house.now()
+    later = _later(far_end, held.attempt, now)
+    deduplicates = far_end.capabilities.deduplicates
+    made: Slice | None = None
     with house.ledger.write() as tx:
-        sending.doubt(
-            tx,
-            held.batch_id,
-            held.fence,
-            seqs,
-            reason,
-            deduplicates=far_end.capabilities.deduplicates,
-            later=_later(far_end, held.attempt, now),
-            now=now,
-        )
+        late = choosing.is_too_late(house, held, later.rest)
+        if late:
+            sending.hold_alert(tx, held.alert_id)
+        mine = sending.doubt(tx, held.batch_id, held.fence, seqs, reason, deduplicates=deduplicates, later=later, now=now)
+        if late and mine:
+            made = choosing.move_on(house, tx, held, reason, now)
         leases.failed(tx, held.peer, reason, now)
+    if made is not None:
+        submitting.ring(house, [made])
 
 
 def _later(far_end: FarEnd, attempt: int, now: int) -> Later:
     return Later(rest=now + int(pause_after(attempt) * 1000), decide=now + far_end.capabilities.doubt_seconds * 1000)
 
 
-def _write(house: House, far_end: FarEnd, held: Held, run: Run, progress: int | None) -> bool:
+def _write(house: House, far_end: FarEnd, held: Held, run: Run, following: Sequence[Piece] | None) -> bool:
+    """What was answered, tried again while the ledger does not take it: an answer that is lost is a doubt."""
+    for pause in WRITE_AGAIN:
+        try:
+            return _write_once(house, far_end, held, run, following)
+        except LedgerUnavailable as error:
+            log.warning("batch %s: its answer is not written yet: %s", held.batch_id, error)
+            time.sleep(pause)
+    return _write_once(house, far_end, held, run, following)
+
+
+def _write_once(house: House, far_end: FarEnd, held: Held, run: Run, following: Sequence[Piece] | None) -> bool:
     now = house.now()
+    begin, progress = _span(following)
     with house.ledger.write() as tx:
-        later = _later(far_end, held.attempt, now)
-        goes_on = sending.answer(tx, house.ledger.database, held, run, progress=progress, later=later, now=now)
+        goes_on = sending.answer(
+            tx,
+            house.ledger.database,
+            held,
+            run,
+            begin=begin,
+            progress=progress,
+            later=_later(far_end, held.attempt, now),
+            now=now,
+            deduplicates=far_end.capabilities.deduplicates,
+        )
         leases.worked(tx, held.peer, now)
     return goes_on
 

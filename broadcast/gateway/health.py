@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import BroadcastError, InvalidFiles
-from ..ledger import Transaction, books, leases, questions
+from ..ledger import Transaction, books, callouts, leases, questions
 from .house import House
 
 LATE = {"alarm": 10_000, "bulk": 120_000, "drill": 120_000}  # milliseconds that a due batch may wait unclaimed
@@ -68,6 +68,11 @@ def _of_the_ledger(house: House, tx: Transaction) -> Iterator[Check]:
         if name not in bad:
             peer = far_end.peer
             yield Check(f"peer {name}", "green", f"{peer.channel}, {'simulated' if peer.simulated else 'live'}")
+    stuck = callouts.stuck(tx, now)
+    text = (
+        f"{len(stuck)} have no next step, or one that is long past: is the sweep running?" if stuck else "each has its next step"
+    )
+    yield Check("callouts", "red" if stuck else "green", text)
     silent = questions.accepted_and_silent(tx, "speaker", now - SILENT)
     text = "a loudspeaker platform took a warning and did not say that it is on the air: call its duty desk"
     yield Check(

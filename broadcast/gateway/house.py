@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -125,6 +125,7 @@ class House:
     books: Books = field(init=False)
     _renewed: dict[str, float] = field(default_factory=dict, init=False)
     _done: dict[str, float] = field(default_factory=dict, init=False)
+    _seen: dict[str, datetime] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.books = Books(self.ledger)
@@ -145,6 +146,15 @@ class House:
         if time.monotonic() - last < seconds:
             return False
         self._done[name] = time.monotonic()
+        return True
+
+    def has_come(self, name: str, every: timedelta) -> bool:
+        """True once in `every`, by the gateway's clock, which tests move; also when that clock was set back."""
+        now = self.clock()
+        last = self._seen.get(name)
+        if last is not None and timedelta(0) <= now - last < every:
+            return False
+        self._seen[name] = now
         return True
 
     @property

@@ -70,6 +70,8 @@ def _apply(house: House, kept: Sequence[Kept]) -> None:
     with house.ledger.write(patient=not told) as tx:  # an answer stops further calls: it does not wait for planning
         for one in told:  # before the reports: it locks batches, and a worker locks them before their deliveries too
             replies.take(tx, one, now)
+        if told:  # what an answer has just withdrawn is not what it was when we looked
+            found, unmatched = settling.match(tx, said)
         settling.settle(tx, found, now)
         inbox.keep_unmatched(tx, unmatched, now)
         conditions.note(tx, seen, now)

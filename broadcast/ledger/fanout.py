@@ -33,6 +33,7 @@ class Selection(StrEnum):
     STILL = "still"  # reached by the event before, still inside, and not addressed by another rule
     REACHED = "reached"  # everybody whom the event reached or may have reached
     APPROVERS = "approvers"  # the persons who may approve
+    INSTEAD = "instead"  # whom another rule's channel could not reach in time; planned when that is known
 
 
 OF_THE_EVENT = frozenset({Selection.GONE, Selection.STILL, Selection.REACHED})
@@ -306,7 +307,7 @@ def _event_slice(tx: sa.Connection, row: Row, now: int) -> Slice:
             batch.c.alert_id.in_(_earlier(row.alert_id)),
             batch.c.channel == row.from_channel,
             batch.c.lane == row.lane,
-            batch.c.purpose == "alarm",
+            sa.or_(batch.c.purpose == "alarm", *(batch.c.purpose.startswith(kind) for kind in ("callout.", "escalation."))),
             sa.or_(rule.c.tier == row.tier, batch.c.gathered),  # a gathered batch holds several tiers: `_heard` picks this one's
             rule.c.audience == row.audience,
             batch.c.id > row.cursor_id,
@@ -342,7 +343,11 @@ def _heard(row: Row, past: int) -> Select:
         .where(
             rule.c.tier == row.tier,
             delivery.c.batch_id == past,
-            sa.func.coalesce(delivery.c.state, batch.c.state).in_([str(s) for s in MAY_HAVE_REACHED]),
+            sa.or_(
+                sa.func.coalesce(delivery.c.state, batch.c.state).in_([str(s) for s in MAY_HAVE_REACHED]),
+                # Its far end may know it already, and it was withdrawn before that was sent once more.
+                sa.and_(delivery.c.state.is_(None), batch.c.only_peer != ""),
+            ),
             ~_stood_down_since(row).exists(),
         )
     )
@@ -410,15 +415,27 @@ def _open_callouts(tx: sa.Connection, row: Row, now: int) -> None:
     known = sa.select(sa.literal(1)).where(
         callout.c.alert_id == row.alert_id, callout.c.duty == "acknowledge", callout.c.post_id == post.c.id
     )
+    at_once = row.channel == "voice"  # the plan's own call is the first of the ladder
+    can_be_called = (
+        sa.select(sa.literal(1))
+        .where(target.c.person_id == post.c.person_id, target.c.channel == "voice", target.c.roster_id == _in_force())
+        .correlate(post)
+        .exists()
+    )
     made: dict[str, sa.ColumnElement[Any]] = {
         "alert_id": sa.literal(row.alert_id, sa.BigInteger),
         "duty": sa.literal("acknowledge"),
         "region": post.c.region,
         "post_id": post.c.id,
         "state": sa.literal("open"),
-        "step": sa.literal("called"),
+        "step": sa.literal("principal"),
         "opened": sa.literal(now, sa.BigInteger),
         "due": sa.literal(now + row.answer_within * 1000, sa.BigInteger),
+        "next_step": sa.literal(now, sa.BigInteger),
+        "rule_id": sa.literal(row.id, sa.BigInteger),
+        "asked": sa.case((can_be_called, 1), else_=0),
+        "calls": sa.case((sa.and_(can_be_called, sa.literal(at_once)), 1), else_=0),
+        "last_call": sa.literal(now if at_once else None, sa.BigInteger),
     }
     owing = sa.select(*made.values()).where(
         post.c.ended.is_(None),
@@ -449,15 +466,40 @@ def otherwise(tx: sa.Connection, row: Row, channel: str, reason: str, now: int) 
     like = _Like(row.alert_id, of_rule.id, channel, row.lane, row.purpose, wording_id, of_rule.within)
     values = {"alert_id": row.alert_id, "channel": channel, "purpose": row.purpose}
     batch_id, size = _fill(tx, like, _insert_from(_of_persons(row.id, channel)), values, now)
+    if batch_id is not None:
+        tx.execute(batch.update().where(batch.c.id == batch_id).values(rule_id=_rule_instead(tx, of_rule, like, size)))
     gone = list(tx.execute(_told_by(row, channel)).scalars())
     if not gone:
         return None
+    # What its far end may know already may have been heard: whoever it reached is told when it is over, too.
+    state, how = State.CANCELLED, f"by {channel} instead"
+    if row.only_peer:
+        state, how = State.IN_DOUBT, f"may have left; by {channel} too"
     tx.execute(
         delivery.update()
         .where(delivery.c.batch_id == row.id, delivery.c.state.is_(None), delivery.c.seq.in_(gone))
-        .values(state=State.CANCELLED, reason=f"by {channel} instead: {reason}"[:200])
+        .values(state=state, reason=f"{how}: {reason}"[:200])
     )
     return Slice(batch_id, row.lane, size, False)
+
+
+def _rule_instead(tx: sa.Connection, of_rule: Row, like: _Like, size: int) -> int:
+    """A rule of its own for what goes by the next channel: with it the event knows by which ways it was heard.
+
+    Its own next channels are those after this one. Whoever calls this holds the alert: rules are numbered.
+    """
+    channels: list[str] = json.loads(of_rule.otherwise)
+    rest = json.dumps(channels[channels.index(like.channel) + 1 :] if like.channel in channels else [])
+    same = {"alert_id": like.alert_id, "tier": of_rule.tier, "lane": like.lane, "audience": of_rule.audience}
+    same |= {"purpose": like.purpose, "channel": like.channel, "selection": str(Selection.INSTEAD), "otherwise": rest}
+    found = tx.execute(sa.select(rule.c.id).where(*(rule.c[name] == value for name, value in same.items())).limit(1)).scalar()
+    if found is None:
+        n = tx.execute(sa.select(sa.func.max(rule.c.n)).where(rule.c.alert_id == like.alert_id)).scalar_one()
+        values = {key: value for key, value in of_rule._mapping.items() if key not in ("id", "cursor_region", "cursor_id")}
+        values |= {**same, "n": n + 1, "wording_id": like.wording_id, "gathers": False, "state": "planned", "deliveries": 0}
+        found = tx.execute(rule.insert().values(**values).returning(rule.c.id)).scalar_one()
+    tx.execute(rule.update().where(rule.c.id == found).values(deliveries=rule.c.deliveries + size))
+    return int(found)
 
 
 def _told_by(row: Row, channel: str) -> sa.Select[int]:
@@ -468,12 +510,18 @@ def _told_by(row: Row, channel: str) -> sa.Select[int]:
         .where(target.c.channel == channel, target.c.roster_id == _in_force(), post.c.id == delivery.c.post_id)
         .correlate(delivery)
     )
-    other = delivery.alias("other")
-    told = sa.select(sa.literal(1)).where(
-        other.c.alert_id == row.alert_id,
-        other.c.channel == channel,
-        other.c.purpose == row.purpose,
-        other.c.address_id.in_(addresses),
+    other, its = delivery.alias("other"), batch.alias("its")
+    told = (
+        sa.select(sa.literal(1))
+        .select_from(other.join(its, its.c.id == other.c.batch_id))
+        .where(
+            other.c.alert_id == row.alert_id,
+            other.c.channel == channel,
+            other.c.purpose == row.purpose,
+            other.c.address_id.in_(addresses),
+            # Whoever was given up there, or moved on from there, is not told by it.
+            sa.func.coalesce(other.c.state, its.c.state).not_in((State.CANCELLED, State.REJECTED, State.FAILED)),
+        )
     )
     unsent = (delivery.c.batch_id == row.id, delivery.c.state.is_(None))
     return sa.select(delivery.c.seq).where(*unsent, told.exists())

@@ -97,6 +97,7 @@ def unmatched_that_match_now(tx: sa.Connection, limit: int = 500) -> tuple[list[
             receipt.c.ref != "",
             delivery.c.seq.between(receipt.c.first_seq, receipt.c.last_seq),
             sa.or_(address.c.sealed == report.c.address, report.c.address == b""),
+            sa.func.substr(delivery.c.region, 1, sa.func.length(report.c.region)) == report.c.region,  # "": any
         )
         .correlate(report)
     )

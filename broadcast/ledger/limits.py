@@ -96,6 +96,11 @@ def spend(tx: sa.Connection, peer: str, addresses: Sequence[int], now: int) -> N
         tx.execute(dialled.insert(), [{"peer": peer, "address_id": address, "at": now} for address in addresses])
 
 
+def give_back(tx: sa.Connection, peer: str, addresses: Sequence[int], at: int) -> None:
+    """The calls of `at` certainly did not leave: nobody was called."""
+    tx.execute(dialled.delete().where(dialled.c.address_id.in_(addresses), dialled.c.peer == peer, dialled.c.at == at))
+
+
 @dataclass(frozen=True, slots=True)
 class Numbered:
     """The number of one call."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ..delivery import State
 from .engine import Row
-from .tables import address, alert, batch, callout, delivery, inbox, report, rule
+from .tables import OWED, address, alert, batch, callout, delivery, inbox, report, rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ def backlog(tx: sa.Connection, now: int) -> Backlog:
     """How far behind the gateway is."""
     due = tx.execute(
         sa.select(batch.c.lane, sa.func.min(batch.c.due))
-        .where(batch.c.state.in_((State.PLANNED, State.DEFERRED)), batch.c.due <= now)
+        .where(batch.c.state.in_(OWED), batch.c.due <= now)
         .group_by(batch.c.lane)
     )
     kept = tx.execute(sa.select(sa.func.min(inbox.c.received)).where(inbox.c.state == "kept")).scalar()

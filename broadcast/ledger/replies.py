@@ -15,12 +15,14 @@ import sqlalchemy as sa
 from ..delivery import MAY_HAVE_REACHED, State
 from . import chain, settling
 from .engine import Row
-from .tables import address, alert, batch, callout, delivery, post, receipt, reply, roster, target
+from .tables import address, alert, asked, batch, called, callout, delivery, post, receipt, reply, roster, target
 
 Select: TypeAlias = "sa.Select[*tuple[Any, ...]]"
 
-ANSWERS = ("acknowledged", "measures", "done")  # whoever reports measures has the warning
+MEASURES = ("measures", "done")
+ANSWERS = ("acknowledged", *MEASURES)  # whoever reports measures has the warning
 KEEP_EARLY = 72 * 3600 * 1000  # as for reports: a reply can come before our own commit of what it answers
+NOT_ASKING = ("release", "stand_down", "stop")  # purposes of deliveries that ask nobody whether they have the alarm
 NO_ALARM = "what it answers is no alarm"
 
 
@@ -55,8 +57,13 @@ class _Found:
 
 def take(tx: sa.Connection, told: Told, now: int, again_of: int | None = None) -> int:
     """Keeps a reply; returns how many open duties it answered. `again_of`: the row of it from when it was nobody's yet."""
-    found = _whose(tx, told)
+    return _keep(tx, told, _whose(tx, told), now, again_of)
+
+
+def _keep(tx: sa.Connection, told: Told, found: _Found, now: int, again_of: int | None) -> int:
     settled, flag = 0, found.flag
+    if found.alert_id is not None and found.persons and told.verb == "declined":
+        _leave_to_others(tx, found)
     if found.alert_id is not None and found.persons and told.verb in ANSWERS:
         settled = _answer(tx, found, told, now)
         flag = "" if settled else "nothing of theirs was open"
@@ -145,6 +152,7 @@ def _of_ref(tx: sa.Connection, told: Told) -> _Found:
             receipt.c.peer == told.peer,
             receipt.c.ref == told.ref,
             receipt.c.origin == "answer",
+            receipt.c.ref != "",  # as the index has it: SQLite does not see that a reference that is given is not empty
             delivery.c.seq.between(receipt.c.first_seq, receipt.c.last_seq),
             *([address.c.sealed == told.address] if told.address else []),
         )
@@ -159,30 +167,31 @@ def _of_ref(tx: sa.Connection, told: Told) -> _Found:
 def _found(row: Row) -> _Found:
     if row.person_id is None:
         return _Found(row.alert_id, (), row.batch_id, row.seq, "it is of no post")
-    if row.purpose != "alarm":  # who is asked to approve, or told that it is over, has not said that they have the alarm
+    if row.purpose in NOT_ASKING:  # who is asked to approve, or told that it is over, has not said that they have the alarm
         return _Found(row.alert_id, (), row.batch_id, row.seq, NO_ALARM)
     return _Found(row.alert_id, (row.person_id,), row.batch_id, row.seq)
 
 
 def _of_address(tx: sa.Connection, told: Told) -> _Found:
     """By number: only where exactly one alert that reached it has something open, or the reply itself says of which it is."""
-    asked = _asked(tx, told)
+    alerts = _asking(tx, told)
     if told.alert_ending:
-        asked = {number: persons for number, persons in asked.items() if f"{number:09d}".endswith(told.alert_ending)}
-    if len(asked) != 1:
-        return _Found(flag="several alerts are open for that number" if asked else "nothing is open for that number")
-    [(alert_id, persons)] = asked.items()
+        alerts = {number: persons for number, persons in alerts.items() if f"{number:09d}".endswith(told.alert_ending)}
+    if len(alerts) != 1:
+        return _Found(flag="several alerts are open for that number" if alerts else "nothing is open for that number")
+    [(alert_id, persons)] = alerts.items()
     return _Found(alert_id, persons, flag="" if persons else NO_ALARM)
 
 
-def _asked(tx: sa.Connection, told: Told) -> dict[int, tuple[int, ...]]:
+def _asking(tx: sa.Connection, told: Told) -> dict[int, tuple[int, ...]]:
     """The alerts by which that number was asked something that is still open, with the persons who must acknowledge.
 
     Only what was handed over by the same channel: whoever replies to an earlier alert has not heard of the next one. Who was
     asked to approve is nobody who must acknowledge, but makes it uncertain what a "1" is about.
     """
     owing = _owing(tx, told.address)
-    to_approve = set(tx.execute(sa.select(callout.c.alert_id).where(callout.c.state == "open", callout.c.duty == "release")).scalars())
+    waiting = sa.select(callout.c.alert_id).where(callout.c.state == "open", callout.c.duty == "release")
+    to_approve = set(tx.execute(waiting).scalars())
     reached = tx.execute(
         sa.select(delivery.c.alert_id, delivery.c.purpose)
         .join(batch, batch.c.id == delivery.c.batch_id)
@@ -191,12 +200,14 @@ def _asked(tx: sa.Connection, told: Told) -> dict[int, tuple[int, ...]]:
             address.c.sealed == told.address,
             delivery.c.alert_id.in_({*owing, *to_approve}),
             delivery.c.channel == told.how,
-            delivery.c.purpose.in_(("alarm", "release")),
+            sa.or_(delivery.c.purpose.in_(("alarm", "release")), *_of_callouts(delivery.c.purpose)),
             sa.func.coalesce(delivery.c.state, batch.c.state).in_([str(state) for state in MAY_HAVE_REACHED]),
         )
     ).all()
     approving: dict[int, tuple[int, ...]] = {row.alert_id: () for row in reached if row.purpose == "release"}
-    return approving | {row.alert_id: owing[row.alert_id] for row in reached if row.purpose == "alarm" and row.alert_id in owing}
+    return approving | {
+        row.alert_id: owing[row.alert_id] for row in reached if row.purpose != "release" and row.alert_id in owing
+    }
 
 
 def _owing(tx: sa.Connection, sealed: bytes) -> dict[int, tuple[int, ...]]:
@@ -204,7 +215,8 @@ def _owing(tx: sa.Connection, sealed: bytes) -> dict[int, tuple[int, ...]]:
     in_force = sa.select(roster.c.id).where(roster.c.in_force).scalar_subquery()
     rows = tx.execute(
         sa.select(callout.c.alert_id, post.c.person_id)
-        .join(post, post.c.id == callout.c.post_id)
+        .outerjoin(asked, sa.and_(asked.c.callout_id == callout.c.id, asked.c.rung == "deputy"))
+        .join(post, sa.or_(post.c.id == callout.c.post_id, post.c.id == asked.c.post_id))
         .join(target, sa.and_(target.c.person_id == post.c.person_id, target.c.roster_id == in_force))
         .join(address, address.c.id == target.c.address_id)
         .where(callout.c.state == "open", callout.c.duty == "acknowledge", address.c.sealed == sealed)
@@ -218,19 +230,71 @@ def _answer(tx: sa.Connection, found: _Found, told: Told, now: int) -> int:
     assert found.alert_id is not None
     batches = _hold_still(tx, found.alert_id)
     posts = sa.select(post.c.id).where(post.c.person_id.in_(found.persons))
+    mine = callout.c.post_id.in_(posts)
+    open_ = (callout.c.alert_id == found.alert_id, callout.c.state == "open")
+    values: dict[str, Any] = {"state": "answered", "answered": now, "answered_by": told.who, "how": told.how, "next_step": None}
+    reports = told.verb in MEASURES
+    owed = None if reports else _measures_within(tx, found.alert_id)
+    measures_due = None if owed is None else now + owed * 1000
     answered = tx.execute(
+        callout.update()
+        .where(*open_, callout.c.duty == "acknowledge", sa.or_(mine, callout.c.id.in_(_asked_for(found, posts))))
+        .values(**values, measures_due=measures_due)
+    ).rowcount
+    if reports:
+        answered += tx.execute(callout.update().where(*open_, callout.c.duty == "measures", mine).values(**values)).rowcount
+        of_alert = (callout.c.alert_id == found.alert_id, callout.c.measures_due.is_not(None), mine)
+        answered += tx.execute(callout.update().where(*of_alert).values(measures_due=None)).rowcount
+    if answered:
+        _withdraw(tx, found, posts, batches, f"answered by {told.how}")
+    return int(answered)
+
+
+def _asked_for(found: _Found, posts: Select) -> Select:
+    """The callouts of others that this person was asked about and now answers for.
+
+    A deputy who has the warning answers for the post, by whatever way. A superior has their own warning to answer: for a
+    silent post they answer only by the very call that asks about it.
+    """
+    by_rung = sa.select(asked.c.callout_id).where(asked.c.post_id.in_(posts), asked.c.rung == "deputy")
+    if found.batch_id is None:
+        return by_rung
+    by_call = sa.select(called.c.callout_id).where(called.c.batch_id == found.batch_id, called.c.seq == found.seq)
+    return sa.select(sa.union(by_rung, by_call).subquery().c.callout_id)
+
+
+def _measures_within(tx: sa.Connection, alert_id: int) -> int | None:
+    """Within how many seconds the plan wants measures after an answer; None where it wants none."""
+    understood = tx.execute(sa.select(alert.c.understood).where(alert.c.id == alert_id)).scalar_one()
+    ladder = json.loads(understood).get("plan", {}).get("ladder") or {}
+    return ladder.get("measures_within")
+
+
+def enter(tx: sa.Connection, duty: Row, told: Told, now: int) -> int:
+    """What a duty officer heard of one callout's person; returns how many duties it answered."""
+    found = _Found(duty.alert_id, (duty.person_id,))
+    return _keep(tx, told, found, now, None)
+
+
+def _of_callouts(purpose: sa.ColumnElement[str]) -> tuple[sa.ColumnElement[bool], ...]:
+    """Calls that were made because somebody was silent."""
+    return tuple(purpose.startswith(kind) for kind in ("callout.", "escalation."))
+
+
+def _leave_to_others(tx: sa.Connection, found: _Found) -> None:
+    """退回: this person says that it is not theirs. They are not called again; the next rung is asked at once."""
+    posts = sa.select(post.c.id).where(post.c.person_id.in_(found.persons))
+    tx.execute(
         callout.update()
         .where(
             callout.c.alert_id == found.alert_id,
             callout.c.duty == "acknowledge",
             callout.c.state == "open",
+            callout.c.step == "principal",
             callout.c.post_id.in_(posts),
         )
-        .values(state="answered", answered=now, answered_by=told.who, how=told.how, next_step=None)
-    ).rowcount
-    if answered:
-        _withdraw(tx, found, posts, batches, f"answered by {told.how}")
-    return int(answered)
+        .values(asked=0, next_step=0)
+    )
 
 
 def _hold_still(tx: sa.Connection, alert_id: int) -> Sequence[Row]:
@@ -240,7 +304,8 @@ def _hold_still(tx: sa.Connection, alert_id: int) -> Sequence[Row]:
     them: the alert, its batches, its duties, its deliveries, its chain.
     """
     tx.execute(sa.select(alert.c.id).where(alert.c.id == alert_id).with_for_update(read=True)).all()
-    of_alert = sa.and_(batch.c.alert_id == alert_id, batch.c.lane != "bulk", batch.c.purpose == "alarm")
+    asking = sa.or_(batch.c.purpose == "alarm", *_of_callouts(batch.c.purpose))
+    of_alert = sa.and_(batch.c.alert_id == alert_id, batch.c.lane != "bulk", asking)
     has_some = batch.c.state.in_((State.PLANNED, State.DEFERRED, State.SENDING))
     columns = (batch.c.id, batch.c.state, batch.c.call_from, batch.c.progress)
     return tx.execute(sa.select(*columns).where(of_alert, has_some).order_by(batch.c.id).with_for_update()).all()
@@ -248,11 +313,9 @@ def _hold_still(tx: sa.Connection, alert_id: int) -> Sequence[Row]:
 
 def _withdraw(tx: sa.Connection, found: _Found, posts: Select, batches: Sequence[Row], reason: str) -> None:
     """What this alert has not sent to them yet need not be sent any more, wherever it waits; the call under way goes on."""
-    mine = sa.and_(
-        delivery.c.state.is_(None), delivery.c.purpose == "alarm", delivery.c.post_id.in_(posts), delivery.c.alert_id == found.alert_id
-    )
+    mine = sa.and_(delivery.c.state.is_(None), delivery.c.post_id.in_(posts), delivery.c.alert_id == found.alert_id)
     waiting = [row.id for row in batches if row.state != State.SENDING]
-    wheres = [delivery.c.batch_id.in_(waiting)] if waiting else []
+    wheres: list[sa.ColumnElement[bool]] = [delivery.c.batch_id.in_(waiting)] if waiting else []
     for row in batches:
         if row.state == State.SENDING:
             under_way = delivery.c.seq.between(row.call_from, row.progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ from . import chain
 from .alerts import AlertState
 from .engine import Database, Row
 from .limits import Numbered, as_numbered
-from .tables import address, alert, batch, breaker, call_number, callout, delivery, receipt, rule, wording
+from .tables import OWED, address, alert, batch, breaker, call_number, callout, delivery, receipt, rule, wording
 
 LEASE = 5.0  # seconds; renewed every LEASE / 3 while a call runs
 
@@ -47,6 +47,7 @@ class Held:
     size: int
     pieces: tuple[Piece, ...]
     partial: bool = False  # some of the batch stays behind, and is due again after this
+    deadline: int | None = None  # until when the plan wants it handed over
 
 
 def is_owed(tx: sa.Connection, batch_id: int, now: int) -> Row | None:
@@ -58,36 +59,37 @@ def is_owed(tx: sa.Connection, batch_id: int, now: int) -> Row | None:
     ).first()
 
 
-def otherwise_of(tx: sa.Connection, row: Row) -> str:
-    """The plan's next channels for a batch, as a JSON list."""
-    return str(tx.execute(sa.select(rule.c.otherwise).where(rule.c.id == row.rule_id)).scalar() or "[]")
+def otherwise_of(tx: sa.Connection, row: Row) -> list[str]:
+    """The plan's next channels for a batch, in order."""
+    channels: list[str] = json.loads(tx.execute(sa.select(rule.c.otherwise).where(rule.c.id == row.rule_id)).scalar() or "[]")
+    after = channels.index(row.channel) + 1 if row.channel in channels else 0
+    return [channel for channel in channels[after:] if channel != row.channel]
 
 
-def owed(tx: sa.Connection, batch_id: int, now: int) -> tuple[Row, tuple[Piece, ...]] | None:
-    """The batch and its unsent deliveries, when a worker may claim it now."""
-    row = tx.execute(
-        sa.select(batch, wording.c.text, alert.c.level, alert.c.understood)
+def owed(tx: sa.Connection, batch_id: int, now: int, *, lock: bool = False) -> tuple[Row, tuple[Piece, ...]] | None:
+    """The batch and its unsent deliveries, when a worker may claim it now. `lock`: nobody may before this transaction ends."""
+    chosen = (
+        sa.select(batch, wording.c.text, alert.c.level, alert.c.understood, alert.c.state.label("alert_state"))
         .join(wording, wording.c.id == batch.c.wording_id)
         .join(alert, alert.c.id == batch.c.alert_id)
         .where(batch.c.id == batch_id, batch.c.state.in_((State.PLANNED, State.DEFERRED)), batch.c.due <= now)
-    ).first()
+    )
+    row = tx.execute(chosen.with_for_update(of=batch) if lock else chosen).first()
     if row is None:
         return None
-    columns = (
-        delivery.c.seq,
-        address.c.sealed,
-        delivery.c.synthetic,
-        delivery.c.address_id,
-        delivery.c.region,
-        delivery.c.post_id,
-    )
+    return row, unsent(tx, batch_id)
+
+
+def unsent(tx: sa.Connection, batch_id: int) -> tuple[Piece, ...]:
+    """The deliveries of a batch about which nothing has been decided."""
+    its = delivery.c
     rows = tx.execute(
-        sa.select(*columns)
+        sa.select(its.seq, address.c.sealed, its.synthetic, its.address_id, its.region, its.post_id)
         .join(address, address.c.id == delivery.c.address_id)
         .where(delivery.c.batch_id == batch_id, delivery.c.state.is_(None))
         .order_by(delivery.c.seq)
     )
-    return row, tuple(Piece(r.seq, bytes(r.sealed), bool(r.synthetic), r.address_id, r.region, r.post_id) for r in rows)
+    return tuple(Piece(r.seq, bytes(r.sealed), bool(r.synthetic), r.address_id, r.region, r.post_id) for r in rows)
 
 
 def claim(
@@ -110,7 +112,7 @@ def claim(
     never a second call.
     """
     broken = sa.select(breaker.c.peer).where(breaker.c.peer == peer, breaker.c.open_until > now)
-    active = sa.select(alert.c.id).where(alert.c.id == row.alert_id, alert.c.state.in_(_may_send(row.purpose)))
+    active = sa.select(alert.c.id).where(alert.c.id == row.alert_id, alert.c.state.in_(may_send(row.purpose)))
     taken = tx.execute(
         batch.update()
         .where(
@@ -129,6 +131,7 @@ def claim(
             peer=peer,
             reason="",
             lease=database.clock() + int(LEASE * 1000),
+            call_from=pieces[0].seq,
             progress=pieces[min(per_call, len(pieces)) - 1].seq,
             started=now,
         )
@@ -148,6 +151,7 @@ def claim(
         row.size,
         pieces,
         partial,
+        row.deadline,
     )
 
 
@@ -158,6 +162,35 @@ def postpone(tx: sa.Connection, row: Row, reason: str, due: int) -> None:
         .where(batch.c.id == row.id, batch.c.fence == row.fence, batch.c.state.in_((State.PLANNED, State.DEFERRED)))
         .values(state=State.DEFERRED, reason=reason, due=due, rung=None)
     )
+
+
+def is_over(row: Row) -> bool:
+    """True when a batch that is owed must not leave any more, because its alert is over."""
+    return row.alert_state not in may_send(row.purpose)
+
+
+def call_off(tx: sa.Connection, row: Row, now: int) -> None:
+    """An owed batch of an alert that is over: it ends here, whatever made it due again."""
+    tx.execute(
+        batch.update()
+        .where(batch.c.id == row.id, batch.c.fence == row.fence, batch.c.state.in_((State.PLANNED, State.DEFERRED)))
+        .values(state=State.CANCELLED, reason=f"the alert is {row.alert_state}", due=None, ended=now)
+    )
+
+
+def drop_answered(tx: sa.Connection, row: Row) -> int:
+    """What an owed alarm need not say any more, as its person answered while it was under way; returns how much."""
+    if row.purpose != "alarm" or row.lane == "bulk":
+        return 0
+    state = State.IN_DOUBT if row.only_peer else State.CANCELLED  # what a far end may know already may have been heard
+    mine = (delivery.c.batch_id == row.id, delivery.c.state.is_(None), has_answered(row.alert_id))
+    return tx.execute(delivery.update().where(*mine).values(state=state, reason="answered meanwhile")).rowcount
+
+
+def has_answered(alert_id: int) -> sa.ColumnElement[bool]:
+    """Of a delivery: its post has answered that alert, by whatever way."""
+    its = (callout.c.alert_id == alert_id, callout.c.post_id == delivery.c.post_id)
+    return sa.select(callout.c.id).where(*its, callout.c.duty == "acknowledge", callout.c.state == "answered").exists()
 
 
 def nothing_left(tx: sa.Connection, row: Row, now: int) -> None:
@@ -176,7 +209,35 @@ def _alert(tx: sa.Connection, alert_id: int) -> Row:
     return tx.execute(chosen.with_for_update(read=True)).one()
 
 
-def _may_send(purpose: str) -> tuple[str, ...]:
+def hold_alert(tx: sa.Connection, alert_id: int) -> None:
+    """Lets nobody else change the alert or its rules before this transaction ends. Before any of its batches is locked."""
+    tx.execute(sa.select(alert.c.id).where(alert.c.id == alert_id).with_for_update(key_share=True)).one()
+
+
+def row_of(tx: sa.Connection, batch_id: int) -> Row:
+    """The batch as it stands, with the state of its alert."""
+    chosen = sa.select(batch, alert.c.state.label("alert_state")).join(alert, alert.c.id == batch.c.alert_id)
+    return tx.execute(chosen.where(batch.c.id == batch_id)).one()
+
+
+def of_alert(tx: sa.Connection, held: Held) -> Row:
+    """How strong the alert of a held batch counts: its level, and what was understood of it."""
+    return tx.execute(sa.select(alert.c.level, alert.c.understood).where(alert.c.id == held.alert_id)).one()
+
+
+def holds(tx: sa.Connection, held: Held) -> bool:
+    """True while the holder has its batch, which it keeps until this transaction ends."""
+    its = (batch.c.id == held.batch_id, batch.c.fence == held.fence, batch.c.state == State.SENDING)
+    return tx.execute(sa.select(batch.c.id).where(*its).with_for_update()).first() is not None
+
+
+def state_of(tx: sa.Connection, alert_id: int) -> str:
+    """The state of an alert, which nobody changes before this transaction ends."""
+    return str(_alert(tx, alert_id).state)
+
+
+def may_send(purpose: str) -> tuple[str, ...]:
+    """The states of an alert in which something may leave for this purpose."""
     waiting = (AlertState.WAITING, AlertState.UNDECIDED) if purpose == "release" else ()
     return (AlertState.ACTIVE, *waiting)
 
@@ -208,16 +269,32 @@ class Later:
     decide: int
 
 
-def answer(tx: sa.Connection, database: Database, held: Held, run: Run, *, progress: int | None, later: Later, now: int) -> bool:
-    """Writes what a call was answered. `progress`: the next call goes up to that seq; None when this was the last.
+def answer(
+    tx: sa.Connection,
+    database: Database,
+    held: Held,
+    run: Run,
+    *,
+    progress: int | None,
+    later: Later,
+    now: int,
+    begin: int | None = None,
+    deduplicates: bool = False,
+) -> bool:
+    """Writes what a call was answered. The next call goes from `begin` up to `progress`; None when this was the last.
 
-    A channel that had to split a call may answer DEFERRED or IN_DOUBT for some of it. False when the holder must stop: the
-    lease was lost (the answer is kept as an entry, it changes no state), or the alert is over.
+    A channel that had to split a call may answer DEFERRED or IN_DOUBT for some of it. Where the peer `deduplicates`, what is
+    in doubt is due again there. False when the holder must stop: the lease was lost (the answer is kept as an entry, it
+    changes no state), or the alert is over.
     """
     usual = _usual(run)
     # One call for all of the batch, all settled: then the batch's row says it for those that have nothing else to say.
     whole = progress is None and len(run.seqs) == len(held.pieces) and usual is not None and not held.partial
-    values: dict[str, object] = {"progress": progress, "lease": database.clock() + int(LEASE * 1000)}
+    # Before the batch: who takes over an alert locks it first, and its batches then.
+    over = not whole and _alert(tx, held.alert_id).state not in may_send(held.purpose)
+    doubts = any(got.state is State.IN_DOUBT for got in run.receipts)
+    again = doubts and deduplicates and not over
+    values = _under_way(database, begin, progress)
     if progress is None:
         state = usual if whole and usual is not None else State.ACCEPTED
         reason = next((_reason(r) for r in run.receipts if whole and r.state is state and _reason(r)), "")
@@ -231,18 +308,28 @@ def answer(tx: sa.Connection, database: Database, held: Held, run: Run, *, progr
         _too_late(tx, held, run, now)
         return False
     write_receipts(tx, held.batch_id, run, origin="answer", peer=held.peer, fence=held.fence, attempt=held.attempt, now=now)
-    _set_states(tx, held.batch_id, run, inherits=usual if whole else None)
-    if any(r.state is State.IN_DOUBT for r in run.receipts):
-        tx.execute(batch.update().where(batch.c.id == held.batch_id).values(doubt_due=later.decide))
+    _set_states(tx, held.batch_id, run, as_batch={State.DEFERRED, usual if whole else None, State.IN_DOUBT if again else None})
+    if doubts and not over:
+        left = {"only_peer": held.peer} if again else {"doubt_due": later.decide}
+        tx.execute(batch.update().where(batch.c.id == held.batch_id).values(**left))
     if progress is None:
         put_off = next((_reason(r) for r in run.receipts if r.state is State.DEFERRED and _reason(r)), "")
         return whole or _rest_is_due(tx, held, later, put_off)
     return _still_wanted(tx, held, now)
 
 
-def skip(tx: sa.Connection, database: Database, held: Held, *, progress: int | None, later: Later, now: int) -> bool:
-    """A call that is not needed any more: on to the next one, or to the end. False when the holder must stop."""
+def _under_way(database: Database, begin: int | None, progress: int | None) -> dict[str, object]:
+    """The columns that say which call is made next."""
     values: dict[str, object] = {"progress": progress, "lease": database.clock() + int(LEASE * 1000)}
+    return values if begin is None else values | {"call_from": begin}
+
+
+def skip(
+    tx: sa.Connection, database: Database, held: Held, *, progress: int | None, later: Later, now: int, begin: int | None = None
+) -> bool:
+    """A call that is not needed any more: on to the next one, or to the end. False when the holder must stop."""
+    _alert(tx, held.alert_id)  # before the batch, as everybody does
+    values = _under_way(database, begin, progress)
     if progress is None:
         values = {"state": State.ACCEPTED, "holder": "", "lease": None, "due": None, "ended": now}
     mine = tx.execute(
@@ -270,11 +357,11 @@ def _rest_is_due(tx: sa.Connection, held: Held, later: Later, put_off: str = "")
     left = sa.select(delivery.c.seq).where(delivery.c.batch_id == held.batch_id, delivery.c.state.is_(None)).limit(1)
     if tx.execute(left).first() is not None:
         row = _alert(tx, held.alert_id)
-        over = row.state not in _may_send(held.purpose)
+        over = row.state not in may_send(held.purpose)
         values: dict[str, object] = {"state": State.CANCELLED}
         if not over:
             reason = put_off or "some of it was put off"
-            values = {"state": State.DEFERRED, "reason": reason, "due": later.rest, "rung": None, "ended": None, "only_peer": ""}
+            values = {"state": State.DEFERRED, "reason": reason, "due": later.rest, "rung": None, "ended": None}
         tx.execute(batch.update().where(batch.c.id == held.batch_id).values(**values))
     return True
 
@@ -282,7 +369,7 @@ def _rest_is_due(tx: sa.Connection, held: Held, later: Later, put_off: str = "")
 def _still_wanted(tx: sa.Connection, held: Held, now: int) -> bool:
     """Between two calls: when the alert is over, the rest of the batch must not leave."""
     state = _alert(tx, held.alert_id).state
-    if state in _may_send(held.purpose):
+    if state in may_send(held.purpose):
         return True
     tx.execute(
         batch.update()
@@ -315,11 +402,14 @@ def write_receipts(
 
 
 def storable(got: Receipt) -> Receipt:
-    """The same without what no database keeps: NUL and half characters, which JSON can spell. An answer must not be lost by it."""
-    texts = {"code": got.code, "detail": got.detail, "ref": got.ref}
-    if all(text.isprintable() for text in texts.values()):
+    """The same without NUL and half characters: JSON can spell them, no database keeps them, and an answer must be kept."""
+    if all(text.isprintable() for text in (got.code, got.detail, got.ref)):
         return got
-    return replace(got, **{name: text.encode("utf8", "replace").decode().replace("\0", "?") for name, text in texts.items()})
+    return replace(got, code=_kept(got.code), detail=_kept(got.detail), ref=_kept(got.ref))
+
+
+def _kept(text: str) -> str:
+    return text.encode("utf8", "replace").decode().replace("\0", "?")
 
 
 def receipt_runs(run: Run) -> list[dict[str, object]]:
@@ -335,10 +425,11 @@ def receipt_runs(run: Run) -> list[dict[str, object]]:
     return rows
 
 
-def _set_states(tx: sa.Connection, batch_id: int, run: Run, inherits: State | None) -> None:
+def _set_states(tx: sa.Connection, batch_id: int, run: Run, as_batch: Collection[State | None] = (State.DEFERRED,)) -> None:
+    """Gives deliveries states of their own, except those that are as their batch: settled with it, or due again."""
     by_state: dict[tuple[State, str], list[int]] = {}
     for seq, got in zip(run.seqs, run.receipts, strict=True):
-        if got.state not in (inherits, State.DEFERRED):
+        if got.state not in as_batch:
             by_state.setdefault((got.state, _reason(got)), []).append(seq)
     for (state, reason), seqs in by_state.items():
         for first, last in ranges(seqs):
@@ -368,7 +459,7 @@ def ranges(seqs: Sequence[int]) -> list[tuple[int, int]]:
 def defer(tx: sa.Connection, held: Held, reason: str, due: int, now: int) -> None:
     """Certainly nothing of the rest left: it is due again, unless the alert is over by then."""
     row = _alert(tx, held.alert_id)
-    if row.state not in _may_send(held.purpose):
+    if row.state not in may_send(held.purpose):
         values = {"state": State.CANCELLED, "reason": f"the alert is {row.state}", "due": None, "ended": now}
     elif due >= row.expires:
         values = {"state": State.FAILED, "reason": f"not before it expires: {reason}", "due": None, "ended": now}
@@ -383,17 +474,19 @@ def defer(tx: sa.Connection, held: Held, reason: str, due: int, now: int) -> Non
 
 def doubt(
     tx: sa.Connection, batch_id: int, fence: int, seqs: Sequence[int], reason: str, *, deduplicates: bool, later: Later, now: int
-) -> None:
+) -> bool:
     """Something may have left. Where the peer deduplicates it is due again, under the same keys; else it is in doubt.
 
     In doubt until a report comes or `later.decide`. An alert that is over sends nothing again: its doubts stay doubts.
+    False when the batch is not held under that fence any more.
     """
+    alert_id = tx.execute(sa.select(batch.c.alert_id).where(batch.c.id == batch_id)).scalar_one()
+    of_alert = _alert(tx, alert_id)  # before the batch, as everybody does
     held = (batch.c.id == batch_id, batch.c.fence == fence, batch.c.state == State.SENDING)
     row = tx.execute(sa.select(batch).where(*held).with_for_update()).first()
     if row is None:
-        return
-    of_alert = _alert(tx, row.alert_id)
-    over = of_alert.state not in _may_send(row.purpose) or later.rest >= of_alert.expires
+        return False
+    over = of_alert.state not in may_send(row.purpose) or later.rest >= of_alert.expires
     if over or not deduplicates:
         _put_in_doubt(tx, row, seqs, reason, now)
     rest = sa.select(delivery.c.seq).where(delivery.c.batch_id == row.id, delivery.c.state.is_(None)).limit(1)
@@ -402,11 +495,13 @@ def doubt(
         "state": state,
         "reason": reason,
         "due": later.rest if state is State.DEFERRED else None,
-        "doubt_due": None if over or deduplicates else later.decide,
-        "only_peer": row.peer if state is State.DEFERRED and deduplicates else "",  # elsewhere it would be told twice
+        # Where it is only due again, the doubts of earlier calls keep their time.
+        "doubt_due": None if over else row.doubt_due if deduplicates else later.decide,
+        "only_peer": row.only_peer if over else row.peer if deduplicates else "",  # elsewhere it would be told twice
         "fence": row.fence + 1,
     }
     tx.execute(batch.update().where(batch.c.id == row.id).values(**values, rung=None, holder="", lease=None))
+    return True
 
 
 def _put_in_doubt(tx: sa.Connection, row: Row, seqs: Sequence[int], reason: str, now: int) -> None:
@@ -414,7 +509,7 @@ def _put_in_doubt(tx: sa.Connection, row: Row, seqs: Sequence[int], reason: str,
         return
     run = Run(tuple(seqs), tuple(Receipt(State.IN_DOUBT, detail=reason) for _ in seqs))
     write_receipts(tx, row.id, run, origin="gateway", peer=row.peer, fence=row.fence, attempt=row.attempt, now=now)
-    _set_states(tx, row.id, run, inherits=None)
+    _set_states(tx, row.id, run)
 
 
 def expired_leases(tx: sa.Connection, database: Database, limit: int = 100) -> list[Row]:
@@ -427,7 +522,7 @@ def started(tx: sa.Connection, row: Row) -> list[int]:
     return list(
         tx.execute(
             sa.select(delivery.c.seq)
-            .where(delivery.c.batch_id == row.id, delivery.c.seq <= row.progress, delivery.c.state.is_(None))
+            .where(delivery.c.batch_id == row.id, delivery.c.seq.between(row.call_from, row.progress), delivery.c.state.is_(None))
             .order_by(delivery.c.seq)
         ).scalars()
     )
@@ -440,15 +535,17 @@ def decided_doubts(tx: sa.Connection, now: int) -> int:
             batch.c.id,
             batch.c.alert_id,
             batch.c.doubled,
+            batch.c.purpose,
             alert.c.doubt,
             alert.c.state.label("alert_state"),
         )
         .join(alert, alert.c.id == batch.c.alert_id)
         .where(batch.c.doubt_due <= now, batch.c.state != State.SENDING)  # what a worker holds of it is decided after
+        .order_by(batch.c.doubt_due)
         .limit(200)
     ).all()
-    for row in rows:
-        again = row.doubt == "resend" and not row.doubled and row.alert_state == AlertState.ACTIVE
+    for row in sorted(rows, key=lambda row: row.id):  # in the order in which everybody locks batches
+        again = row.doubt == "resend" and not row.doubled and row.alert_state in may_send(row.purpose)
         count = _resend(tx, row, now) if again else _leave(tx, row)
         if count:
             body = {"batch": row.id, "deliveries": count, "decision": "sent again" if again else "left in doubt"}
@@ -460,7 +557,7 @@ def _resend(tx: sa.Connection, row: Row, now: int) -> int:
     # The fence goes up with it: a worker that looked at the batch before must not claim it for less than it is now.
     state = tx.execute(
         batch.update()
-        .where(batch.c.id == row.id, batch.c.state != State.SENDING)
+        .where(batch.c.id == row.id, batch.c.state != State.SENDING, batch.c.doubt_due <= now)  # else its alert was taken over
         .values(doubt_due=None, fence=batch.c.fence + 1)
         .returning(batch.c.state)
     ).scalar()
@@ -470,9 +567,7 @@ def _resend(tx: sa.Connection, row: Row, now: int) -> int:
     if state not in (State.PLANNED, State.DEFERRED):  # whoever only inherited the batch's state keeps it, now as their own
         tx.execute(delivery.update().where(of_batch, delivery.c.state.is_(None)).values(state=state))
     # Whoever has answered meanwhile has it: their doubt stays one, and nobody is told again for it.
-    its = (callout.c.alert_id == row.alert_id, callout.c.post_id == delivery.c.post_id)
-    answered = sa.select(callout.c.id).where(*its, callout.c.duty == "acknowledge", callout.c.state == "answered").exists()
-    in_doubt = sa.and_(delivery.c.state == State.IN_DOUBT, ~answered)
+    in_doubt = sa.and_(delivery.c.state == State.IN_DOUBT, ~has_answered(row.alert_id))
     freed = tx.execute(delivery.update().where(of_batch, in_doubt).values(state=None, reason=None)).rowcount
     if freed:
         values = {"state": State.DEFERRED, "due": now, "rung": None, "doubled": True, "reason": "sent again out of doubt"}
@@ -494,12 +589,13 @@ def to_ring(tx: sa.Connection, now: int, every: int, limit: int = 2000) -> dict[
     ids = (
         sa.select(batch.c.id)
         .where(
-            batch.c.state.in_((State.PLANNED, State.DEFERRED)),
+            batch.c.state.in_(OWED),
             batch.c.due <= now,
             sa.or_(batch.c.rung.is_(None), batch.c.rung <= now - every),
         )
-        .order_by(batch.c.id)
+        .order_by(batch.c.lane, batch.c.due)  # as the index has them: alarms first
         .limit(limit)
+        .with_for_update(skip_locked=True)  # what somebody works on need not be rung, and must not be waited for
     )
     rows = tx.execute(batch.update().where(batch.c.id.in_(ids)).values(rung=now).returning(batch.c.lane, batch.c.id))
     lanes: dict[str, list[int]] = {}
@@ -541,6 +637,7 @@ def past_calls(tx: sa.Connection, held: Held, seqs: Sequence[int]) -> list[PastC
             told.c.channel == held.channel,
             told.c.purpose == "alarm",
             told.c.address_id.in_(addresses),
+            receipt.c.peer == held.peer,  # of what another far end took, this one has never heard
             sa.func.coalesce(told.c.state, its.c.state).in_([str(s) for s in MAY_HAVE_REACHED]),
             receipt.c.origin == "answer",
             receipt.c.ref != "",
@@ -549,7 +646,7 @@ def past_calls(tx: sa.Connection, held: Held, seqs: Sequence[int]) -> list[PastC
         .order_by(receipt.c.batch_id, receipt.c.ref)
     ).all()
     sent = _sent_under(tx, [(row.batch_id, row.ref) for row in rows])
-    numbers = _numbers_of(tx, {row.batch_id for row in rows})
+    numbers = _numbers_of(tx, held.peer, {row.batch_id for row in rows})
     made = []
     for row in rows:
         seqs_and_addresses = sent[row.batch_id, row.ref]
@@ -583,8 +680,8 @@ def _sent_under(tx: sa.Connection, wanted: Sequence[tuple[int, str]]) -> dict[tu
     return found
 
 
-def _numbers_of(tx: sa.Connection, batches: set[int]) -> Sequence[Row]:
-    return tx.execute(sa.select(call_number).where(call_number.c.batch_id.in_(batches))).all()
+def _numbers_of(tx: sa.Connection, peer: str, batches: set[int]) -> Sequence[Row]:
+    return tx.execute(sa.select(call_number).where(call_number.c.batch_id.in_(batches), call_number.c.peer == peer)).all()
 
 
 def open_refs(tx: sa.Connection, peer: str, limit: int = 500) -> list[str]:
@@ -628,7 +725,7 @@ def still_owed(tx: sa.Connection, held: Held, seqs: Sequence[int]) -> list[int]:
     return list(
         tx.execute(
             sa.select(delivery.c.seq)
-            .where(delivery.c.batch_id == held.batch_id, delivery.c.seq.in_(seqs), delivery.c.state.is_(None))
+            .where(delivery.c.batch_id == held.batch_id, delivery.c.seq.between(seqs[0], seqs[-1]), delivery.c.state.is_(None))
             .order_by(delivery.c.seq)
         ).scalars()
     )
@@ -642,7 +739,7 @@ def roots(row: Row) -> tuple[str, ...]:
 def has_upkeep(tx: sa.Connection, now: int, every: int) -> bool:
     """True when something is to be rung or a doubt to be decided: a look costs no lock, a write does."""
     due = sa.select(batch.c.id).where(
-        batch.c.state.in_((State.PLANNED, State.DEFERRED)),
+        batch.c.state.in_(OWED),
         batch.c.due <= now,
         sa.or_(batch.c.rung.is_(None), batch.c.rung <= now - every),
     )

@@ -116,6 +116,21 @@ def is_of_peer(peer: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     return sa.or_(batch.c.peer == peer, said.correlate_except(receipt).exists())
 
 
+def _was_in_doubt_at(peer: sa.ColumnElement[str], submitted: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """Of a delivery: no answer came from that far end, and what it took then it took before we had given up waiting.
+
+    Else the report of a later alert, whose doubt has just been sent again, would settle an old one's to the same number.
+    """
+    unanswered = sa.select(receipt.c.id).where(
+        receipt.c.batch_id == delivery.c.batch_id,
+        receipt.c.peer == peer,
+        receipt.c.state == State.IN_DOUBT,
+        delivery.c.seq.between(receipt.c.first_seq, receipt.c.last_seq),
+        sa.or_(submitted.is_(None), receipt.c.recorded >= submitted - CLOCK_SKEW),
+    )
+    return unanswered.correlate_except(receipt).exists()
+
+
 def _named(tx: sa.Connection, one: Said) -> list[Known]:
     """The delivery that a report names by our own key; a peer speaks of what it was given only."""
     assert one.delivery is not None
@@ -131,7 +146,7 @@ def _named(tx: sa.Connection, one: Said) -> list[Known]:
 
 def _under(tx: sa.Connection, runs: Sequence[sa.Row[int, int, int, int, int]], region: str) -> list[Known]:
     """Every delivery under a reference, or those of one region."""
-    found: list[Known] = []
+    found: dict[tuple[int, int], Known] = {}
     for run in runs:
         statement = (
             sa.select(delivery.c.seq, delivery.c.state, batch.c.state.label("of_batch"), batch.c.purpose)
@@ -143,16 +158,15 @@ def _under(tx: sa.Connection, runs: Sequence[sa.Row[int, int, int, int, int]], r
         for row in tx.execute(statement.order_by(delivery.c.seq)):
             state = State(row.state or row.of_batch)
             known = Known(run.batch_id, row.seq, row.state, state, run.fence, run.attempt, row.purpose)
-            if all((one.batch_id, one.seq) != (known.batch_id, known.seq) for one in found):
-                found.append(known)
-    return found
+            found.setdefault((known.batch_id, known.seq), known)
+    return list(found.values())
 
 
 def _calls(tx: sa.Connection, peer: str, ref: str) -> list[sa.Row[int, int, int, int, int]]:
     """The runs of deliveries that a provider's reference was the answer for."""
     columns = (receipt.c.batch_id, receipt.c.first_seq, receipt.c.last_seq, receipt.c.fence, receipt.c.attempt)
-    rows = tx.execute(sa.select(*columns).where(receipt.c.peer == peer, receipt.c.ref == ref, receipt.c.origin == "answer"))
-    return list(rows)
+    its = (receipt.c.peer == peer, receipt.c.ref == ref, receipt.c.origin == "answer", receipt.c.ref != "")  # as the index has it
+    return list(tx.execute(sa.select(*columns).where(*its)))
 
 
 def _deliveries(
@@ -212,11 +226,11 @@ def doubts(
         .join(its, its.c.id == other.c.batch_id)
         .where(
             its.c.state == State.SENDING,
-            its.c.peer == batch.c.peer,
+            its.c.peer == peer,
             *(other.c[same] == its.c[same] for same in ("alert_id", "channel", "purpose")),  # the columns of an index
             other.c.address_id == delivery.c.address_id,
             other.c.state.is_(None),
-            other.c.seq <= its.c.progress,
+            other.c.seq.between(its.c.call_from, its.c.progress),
         )
         .correlate_except(other, its)
     )
@@ -229,7 +243,7 @@ def doubts(
             ref != "",
             address.c.sealed == sealed,
             delivery.c.state == State.IN_DOUBT,
-            batch.c.peer == peer,
+            _was_in_doubt_at(peer, submitted),
             sa.or_(submitted.is_(None), began <= submitted + CLOCK_SKEW),
             ~elsewhere.exists(),
             ~under_way.exists(),

@@ -2,8 +2,8 @@
 
 Kinds of tables, and what may be done to their rows:
 
-* evidence, only ever inserted into (triggers refuse the rest): `entry`, `receipt`, `reply`, `wording`, `alert_raw`, `refused`,
-  `address`
+* evidence, only ever inserted into (triggers refuse the rest): `entry`, `receipt`, `reply`, `asked`, `called`, `wording`,
+  `alert_raw`, `refused`, `address`
 * projections that can be refolded from evidence: `delivery.state`, `batch`, `rule`, `alert`
 * the county as it is now: `roster`, `person`, `post`, `target`, `operator`, `book`, `condition`
 * the machinery: `lease`, `breaker`, `gap`, `dialled`, `call_number`, `inbox`, `report`, `callout`
@@ -195,6 +195,11 @@ batch = sa.Table(
         sqlite_where=sa.text("doubt_due IS NOT NULL"),
         postgresql_where=sa.text("doubt_due IS NOT NULL"),
     ),
+)
+
+# Spelled out, not bound: SQLite takes the index of what is owed only for the very words of its condition.
+OWED: sa.BindParameter[tuple[str, ...]] = sa.bindparam(
+    "owed", ("planned", "deferred"), expanding=True, literal_execute=True, unique=True
 )
 
 delivery = sa.Table(
@@ -496,17 +501,23 @@ callout = sa.Table(
     metadata,
     sa.Column("id", Id, primary_key=True),
     sa.Column("alert_id", Id, nullable=False),
-    sa.Column("duty", sa.Text, nullable=False),  # release: somebody must approve; acknowledge: a post must answer
+    # release: somebody must approve; acknowledge: a post must answer; measures: it must report what it has done
+    sa.Column("duty", sa.Text, nullable=False),
     sa.Column("region", sa.Text, nullable=False),
     sa.Column("post_id", Id),
     sa.Column("state", sa.Text, nullable=False),  # open | answered | closed
-    sa.Column("step", sa.Text, nullable=False),
+    sa.Column("step", sa.Text, nullable=False),  # how far it has come: the rung of its ladder
     sa.Column("opened", Millis, nullable=False),
     sa.Column("due", Millis, nullable=False),  # an answer is owed until then
     sa.Column("next_step", Millis),  # when the next step starts
     sa.Column("answered", Millis),
     sa.Column("answered_by", sa.Text, nullable=False, server_default=""),
     sa.Column("how", sa.Text, nullable=False, server_default=""),
+    sa.Column("rule_id", Id),  # of the plan, by which it is owed
+    sa.Column("asked", sa.Integer, nullable=False, server_default="0"),  # persons on this rung who can be called
+    sa.Column("calls", sa.Integer, nullable=False, server_default="0"),  # made on this rung
+    sa.Column("last_call", Millis),
+    sa.Column("measures_due", Millis),  # until when the second closure is owed
     sa.Index("uq_callout_alert_id_duty_post_id", "alert_id", "duty", "post_id", unique=True),
     sa.Index(
         "ix_callout_open",
@@ -516,4 +527,36 @@ callout = sa.Table(
     ),
 )
 
-EVIDENCE = ("entry", "receipt", "reply", "wording", "alert_raw", "refused", "address")  # only ever inserted into
+asked = sa.Table(  # who was asked for a silent post, on which rung
+    "asked",
+    metadata,
+    sa.Column("callout_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("post_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("rung", sa.Text, primary_key=True),
+    sa.Column("at", Millis, nullable=False),
+    sa.Index("ix_asked_post_id", "post_id"),
+)
+
+called = sa.Table(  # which calls were made for which callouts: one call may be for several
+    "called",
+    metadata,
+    sa.Column("callout_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("batch_id", Id, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("post_id", Id, nullable=False),
+    sa.Column("rung", sa.Text, nullable=False),
+    sa.Column("at", Millis, nullable=False),
+    sa.Index("ix_called_batch_id", "batch_id", "seq"),
+)
+
+EVIDENCE = (
+    "entry",
+    "receipt",
+    "reply",
+    "asked",
+    "called",
+    "wording",
+    "alert_raw",
+    "refused",
+    "address",
+)  # only ever inserted into

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import pytest
 import sqlalchemy as sa
 
-from broadcast.channels.base import Callback
+from broadcast.channels.base import Callback, Condition, Reply, Report, Standing, Verb
 from broadcast.channels.loopback import Loopback
 from broadcast.delivery import Receipt, State
-from broadcast.errors import NotFound
-from broadcast.gateway import confirming, keys, links
+from broadcast.errors import LedgerUnavailable, NotFound
+from broadcast.gateway import choosing, confirming, keys, links
 from broadcast.ledger import Ledger, Seal, alerts, replies, sending
 from broadcast.ledger import tables as t
 from broadcast.ledger.replies import Told
 from broadcast.ledger.sending import Later, Run
 
 from ..ledger_rows import an_address
+from .stories import warning
 
 _NUMBERS = count(1)
 LATER = Later(rest=5_000, decide=10**13)
@@ -108,9 +111,7 @@ class Duties:
         """The provider takes all of it, or its first `only`; certainly nothing of the rest left."""
         with self.ledger.write() as tx:
             row, pieces = sending.owed(tx, batch_id, 10_000)
-            held = sending.claim(
-                self.ledger.database, tx, row, pieces, peer=peer, holder="w", per_call=per_call, now=10_000
-            )
+            held = sending.claim(self.ledger.database, tx, row, pieces, peer=peer, holder="w", per_call=per_call, now=10_000)
             seqs = tuple(piece.seq for piece in pieces)[:only]
             rest = [piece.seq for piece in pieces][len(seqs) :]
             run = Run(seqs, tuple(Receipt(State.ACCEPTED, ref=ref) for _ in seqs))
@@ -231,7 +232,11 @@ def test_a_number_that_was_asked_to_approve_another_warning_has_not_said_which(d
     alarm, waiting = duties.alert(), duties.alert("waiting", "release")
     duties.owe(alarm, [post])
     with duties.ledger.write() as tx:
-        tx.execute(t.callout.insert().values(alert_id=waiting, duty="release", region="", state="open", step="principals", opened=1, due=2))
+        tx.execute(
+            t.callout.insert().values(
+                alert_id=waiting, duty="release", region="", state="open", step="principals", opened=1, due=2
+            )
+        )
     duties.sent(duties.batch(alarm, [(post, PHONE)]))
     duties.sent(duties.batch(waiting, [(post, PHONE)], purpose="release"))
     assert duties.take(address=PHONE) == 0
@@ -268,8 +273,10 @@ def test_a_reply_that_comes_before_our_own_commit_is_not_lost(duties):
     assert (rows[2].how, rows[2].alert_id, rows[2].batch_id, rows[2].seq) == ("voice", alert_id, batch_id, 1)
 
 
-def test_a_reply_whose_reference_nobody_ever_gave_is_not_waited_for_for_ever(duties):
-    duties.take(ref="another system's call")
+def test_a_reply_whose_reference_stays_unknown_is_not_looked_for_for_ever(duties):
+    (post,), alert_id = duties.person(PHONE), duties.alert()
+    duties.take(ref="call-1")
+    duties.sent(duties.batch(alert_id, [(post, PHONE)], "voice"), ref="call-1")
     with duties.ledger.read() as tx:
         assert replies.has_early(tx, 21_000)
         assert not replies.has_early(tx, 20_000 + replies.KEEP_EARLY + 1)
@@ -290,6 +297,133 @@ def test_an_answer_withdraws_what_waits_also_within_a_batch_that_a_worker_holds(
     # The second one's call is under way; the first and the third have not been called yet.
     assert duties.states(voice) == ["cancelled", None, "cancelled", None, None]
     assert duties.states(sms) == ["cancelled"] * 3 + [None] * 2
+
+
+# --- at the same moment
+
+
+def at_the_same_moment(ledger: Ledger, first: Callable, between: Callable, second: Callable) -> list[object]:
+    """`first` begins its transaction; `between` runs in one of its own and waits for it; then `first` goes on with `second`."""
+    got: list[object] = []
+
+    def run() -> None:
+        try:
+            with ledger.write() as tx:
+                got.append(between(tx))
+        except LedgerUnavailable as error:
+            got.append(error)
+
+    thread = threading.Thread(target=run)
+    with ledger.write() as tx:
+        first(tx)
+        thread.start()
+        _until_it_waits(ledger, thread)
+        second(tx)
+    thread.join()
+    return got
+
+
+def _until_it_waits(ledger: Ledger, thread: threading.Thread) -> None:
+    if ledger.database.is_sqlite:
+        return  # one writer at a time: it waits at its beginning
+    waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+    for _ in range(1000):
+        with ledger.read() as tx:
+            if tx.execute(waiting).scalar_one() or not thread.is_alive():
+                return
+        time.sleep(0.005)
+
+
+def people_of(duties: Duties, n: int = 3) -> list[tuple[int, str]]:
+    return [(duties.person(f"+861540000000{one}")[0], f"+861540000000{one}") for one in range(1, n + 1)]
+
+
+def cancel(alert_id: int) -> tuple[Callable, Callable]:
+    """The two steps in which an alert is taken over: the alert, then all that hangs on it."""
+    return (
+        lambda tx: tx.execute(t.alert.update().where(t.alert.c.id == alert_id).values(state="cancelled")),
+        lambda tx: alerts.withdraw(tx, alert_id, "cancelled", 5),
+    )
+
+
+def held(duties: Duties, batch_id: int) -> sending.Held:
+    with duties.ledger.write() as tx:
+        row, pieces = sending.owed(tx, batch_id, 10_000)
+        return sending.claim(duties.ledger.database, tx, row, pieces, peer="p", holder="w", per_call=1, now=10_000)
+
+
+@pytest.mark.parametrize("what", ["answer", "doubt", "defer", "skip"])
+def test_what_a_call_became_is_written_also_when_its_alert_is_cancelled_at_that_moment(duties, what):
+    alert_id = duties.alert()
+    batch_id = duties.batch(alert_id, people_of(duties), "voice")
+    mine = held(duties, batch_id)
+    database, run = duties.ledger.database, Run((1,), (Receipt(State.ACCEPTED, ref="g"),))
+
+    def write(tx) -> object:
+        return {
+            "answer": lambda: sending.answer(tx, database, mine, run, progress=2, later=LATER, now=20_000),
+            "doubt": lambda: sending.doubt(tx, batch_id, mine.fence, [1], "?", deduplicates=False, later=LATER, now=20_000),
+            "defer": lambda: sending.defer(tx, mine, "503", 30_000, 20_000),
+            "skip": lambda: sending.skip(tx, database, mine, progress=2, later=LATER, now=20_000),
+        }[what]()
+
+    first, second = cancel(alert_id)
+    [got] = at_the_same_moment(duties.ledger, first, write, second)
+    assert not isinstance(got, Exception)
+    own = {"answer": "accepted", "doubt": "in_doubt"}.get(what)
+    assert duties.states(batch_id) == [own, None, None]
+    with duties.ledger.read() as tx:
+        of_batch = tx.execute(sa.select(t.batch.c.state).where(t.batch.c.id == batch_id)).scalar_one()
+    assert of_batch == "cancelled"  # nothing more of it leaves
+
+
+def test_an_answer_of_a_person_and_a_cancel_do_not_kill_each_other(duties):
+    alert_id, people = duties.alert(), people_of(duties)
+    duties.owe(alert_id, [post for post, _ in people])
+    batch_id = duties.batch(alert_id, people)
+    told = Told("acknowledged", "link", "", b"", None, (batch_id, 1))
+    first, second = cancel(alert_id)
+    assert at_the_same_moment(duties.ledger, first, lambda tx: replies.take(tx, told, 20_000), second) == [0]
+
+
+def test_a_person_who_answers_while_a_worker_claims_is_not_called(duties):
+    """The worker has looked at the batch; it must not call for what was withdrawn between its look and its claim."""
+    alert_id, people = duties.alert(), people_of(duties)
+    duties.owe(alert_id, [post for post, _ in people])
+    batch_id = duties.batch(alert_id, people, "voice")
+    told = Told("acknowledged", "link", "", b"", None, (batch_id, 1))
+    looked: list = []
+
+    def look_and_claim(tx) -> sending.Held | None:
+        looked.append(sending.owed(tx, batch_id, 10_000))
+        return sending.claim(duties.ledger.database, tx, *looked[0], peer="p", holder="w", per_call=1, now=10_000)
+
+    [mine] = at_the_same_moment(duties.ledger, lambda tx: replies.take(tx, told, 5_000), look_and_claim, lambda tx: None)
+    assert mine is not None
+    with duties.ledger.read() as tx:
+        assert sending.still_owed(tx, mine, [1]) == []
+
+
+def test_a_batch_that_a_worker_has_just_claimed_is_not_moved_to_another_channel(story):
+    """`not_now` looks again, and waits for the claim: what is being called is not cancelled under the caller's hands."""
+    house = story.gateway.house
+    story.gateway.submit(story.gateway.read(warning(story, area="测试村", codes=("330521115201",))))
+    batch_id = next(number for lane, number in story.rung if lane == "alarm" and channel_of(story, number) == "voice")
+    with house.ledger.read() as tx:
+        row, pieces = sending.owed(tx, batch_id, house.now())
+    with house.ledger.write() as tx:
+        assert sending.claim(
+            house.ledger.database, tx, row, pieces, peer="voice-loopback", holder="w", per_call=1, now=house.now()
+        )
+    choosing.not_now(house, row, house.now() + 10**8, "nobody may be called")
+    with house.ledger.read() as tx:
+        own = tx.execute(sa.select(t.delivery.c.state).where(t.delivery.c.batch_id == batch_id)).scalars().all()
+        assert set(own) == {None}
+
+
+def channel_of(story, batch_id: int) -> str:
+    with story.gateway.ledger.read() as tx:
+        return tx.execute(sa.select(t.batch.c.channel).where(t.batch.c.id == batch_id)).scalar_one()
 
 
 # --- links
@@ -330,7 +464,13 @@ def test_links_that_are_forged_of_another_delivery_or_over_are_not_good(confirme
     duties, alert_id, batch_id, token = a_link(confirmed)
     name, signature = token.rsplit("-", 1)
     upper = signature[:-1] + ("A" if signature[-1] != "A" else "B")
-    forged = [f"{name}-{upper}", f"0{token}", f"{keys.base36(batch_id)}-2-{signature}", f"{keys.base36(batch_id + 1)}-1-{signature}", ""]
+    forged = [
+        f"{name}-{upper}",
+        f"0{token}",
+        f"{keys.base36(batch_id)}-2-{signature}",
+        f"{keys.base36(batch_id + 1)}-1-{signature}",
+        "",
+    ]
     for one in [*forged, links.token(house, batch_id, 2), links.token(house, 10**9, 1), token + "\n"]:
         with pytest.raises(NotFound):
             confirming.confirm(house, one)
@@ -371,15 +511,14 @@ def test_a_link_of_an_earlier_ledger_under_the_same_key_is_not_good(confirmed, t
 class Odd(Loopback):
     """A channel that passes on what it was sent as it was: half characters, control characters, years that never were."""
 
+    meanings: dict[bytes, object]
+
     def read(self, callback: Callback):
-        found = super().read(callback) if callback.body == b"never" else callback
-        return self.heard(found)
+        return [self.meanings[callback.body]]
 
 
 def test_one_letter_that_cannot_be_kept_does_not_keep_the_others_from_being_read(story):
     """A callback is unsigned: whoever knows its address must not be able to shut the inbox for everybody."""
-    from broadcast.channels.base import Condition, Reply, Report, Standing, Verb
-
     gateway = story.gateway
     far_end = gateway.house.ways["sms"].far_ends[0]
     meanings = {
@@ -391,7 +530,7 @@ def test_one_letter_that_cannot_be_kept_does_not_keep_the_others_from_being_read
         b"good": Reply(Verb.OTHER, address=PHONE, said="收到"),
     }
     channel = Odd.__new__(Odd)
-    channel.heard = lambda callback: [meanings[callback.body]]
+    channel.meanings = meanings
     far_end.channel = channel
     for body in [*meanings, b"good"]:
         gateway.keep([(far_end.peer.name, "/callbacks/x", {}, body)])

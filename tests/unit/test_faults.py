@@ -381,3 +381,30 @@ def test_nothing_is_lost_doubled_or_claimed(house, fault):
         house.rest()
         oracle.look()
     oracle.end()
+
+
+@pytest.mark.xfail(strict=True, reason="InDoubt does not say how much of a call may have left: a DING's call is all in doubt")
+@pytest.mark.parametrize("house", ["zwdd-ding"], indirect=True)
+def test_only_what_may_have_left_is_in_doubt(house):
+    """Each DING is a request of its own: the hang-up of the first leaves no doubt about those that were not begun."""
+    house.fault(close_without_answer="before", times=1)
+    oracle = Oracle(house, silent=False)
+    oracle.sent = house.town.gateway.submit(house.town.gateway.read(house.a_warning()))
+    house.town.work()
+    states = Counter(row.state for row in oracle.rows())
+    house.forward(house.way.doubt_seconds + 1)
+    house.rest()  # so that the next story finds nothing of this one
+    assert states[State.IN_DOUBT] == 1 < sum(states.values())
+
+
+def test_without_an_access_token_nothing_leaves_and_all_of_it_leaves_later(sqlite_story):
+    """The door for the token is the same provider's: that it fails says certainly that no message left."""
+    with a_town(sqlite_story, without=("notice-1",)) as town:
+        town.fault("zwdd", close_without_answer="after")
+        sent = town.send(warning(town.story, area="测试村", codes=VILLAGES[:1]))
+        assert town.states(sent, "zwdd") == {"deferred"} and not town.received("zwdd")
+        town.fault("zwdd")
+        town.story.clock.forward(seconds=61)
+        town.until(lambda: not town.states(sent, "zwdd") & {"deferred", "planned"})
+        told = Counter(who for one in town.received("zwdd") for who in one["receivers"])
+        assert set(told.values()) == {1} and len(told) == len(town.rows(sent, "zwdd"))

@@ -243,6 +243,8 @@ def _one_row_each(ledger: Ledger) -> None:
         run = Run((1,), (Receipt(State.ACCEPTED),))
         sending.write_receipts(tx, batch_id, run, origin="answer", peer="p", fence=1, attempt=1, now=1)
         tx.execute(t.alert_raw.insert().values(alert_id=batch_id, raw=b"x"))
+        tx.execute(t.asked.insert().values(callout_id=1, post_id=1, rung="deputy", at=1))
+        tx.execute(t.called.insert().values(callout_id=1, batch_id=1, seq=1, post_id=1, rung="deputy", at=1))
         tx.execute(t.refused.insert().values(received=1, source="", sha256="", size=1, raw=b"x", reason="r"))
         replies.take(tx, replies.Told("other", "sms", "p", b"", None, address=b"nobody's"), 1)
 

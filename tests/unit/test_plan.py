@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ from broadcast.alert import Alert, Identifier, Info, Level, MsgType, RegionCode,
 from broadcast.errors import InvalidFiles
 from broadcast.resources import EXAMPLES
 from broadcast.tiers.area import Coverage
-from broadcast.tiers.plan import Audience, Disposition, Doubt, Lane, Owed, Plans, Rule
+from broadcast.tiers.plan import Audience, Disposition, Doubt, Ladder, Lane, Night, Owed, Plans, Rule, Rung, night
 from broadcast.tiers.regions import Regions, read
 
 DEQING = EXAMPLES / "deqing"
@@ -394,6 +394,222 @@ def test_a_false_all_clear_of_an_unknown_source_waits_too(plans, coverage, regio
     assert owed(plans, cancel, coverage, regions, source="someone").approvers == ("SHIFT_LEAD", "DUTY_LEADER")
 
 
+# ── 叫应 ──
+
+
+@pytest.mark.parametrize("level", ["red", "orange"])
+def test_red_and_orange_call_three_times_a_minute_apart_and_end_at_the_door(plans, coverage, regions, level):
+    ladder = owed(plans, warning(level), coverage, regions).ladder
+    assert ladder == Ladder(3, 60, 60, (Rung.DEPUTY, Rung.SUPERIOR, Rung.SIDEWAYS, Rung.DOOR), "at_once", 3600)
+
+
+def test_yellow_calls_only_the_silent_and_owes_no_measures_and_blue_calls_nobody(plans, coverage, regions):
+    yellow, blue = (owed(plans, warning(level), coverage, regions).ladder for level in ("yellow", "blue"))
+    assert yellow == Ladder(3, 60, 60, (Rung.DEPUTY, Rung.SUPERIOR, Rung.DOOR), "when_silent", None)
+    assert blue is None
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("signal", list(Signal))
+@pytest.mark.parametrize("level", LADDER)
+def test_whoever_owes_an_answer_has_a_ladder(plans, coverage, regions, level, signal, code):
+    found = owed(plans, warning(level, code, signal=signal), coverage, regions)
+    owes = any(rule.answer_within is not None for rule in found.rules)
+    assert owes == (found.ladder is not None)
+    assert {rule.ranks for rule in found.rules if rule.answer_within is not None} <= {("A",)}  # a deputy answers for the post
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_post_that_owes_an_answer_below_the_county_has_a_superior(plans, coverage, regions, code):
+    for signal in Signal:
+        found = owed(plans, warning("red", code, signal=signal), coverage, regions)
+        owing = {role for rule in found.rules if rule.answer_within and rule.tier != "county" for role in rule.roles}
+        assert owing <= set(found.frozen["superiors"])
+
+
+def test_a_village_has_answered_when_its_head_and_its_warner_have(plans, coverage, regions):
+    assert owed(plans, warning("orange"), coverage, regions).quorum["village"] == ("VILLAGE_HEAD", "WARN_LEAD")
+    assert owed(plans, warning("blue"), coverage, regions).quorum == {}
+
+
+def test_immediate_transfer_is_called_as_red_and_a_blue_prepare_as_orange(plans, coverage, regions):
+    immediate = owed(plans, warning("blue", "11A51", signal=Signal.IMMEDIATE), coverage, regions)
+    assert immediate.ladder == owed(plans, warning("red", "11A51"), coverage, regions).ladder
+    assert immediate.quorum["county"] == ("COUNTY_HQ_DUTY",)
+
+
+def test_the_ladder_and_who_stands_on_it_are_frozen_with_the_alert(plans, coverage, regions):
+    found = owed(plans, warning("red"), coverage, regions)
+    frozen = json.loads(json.dumps(found.frozen))
+    assert Ladder.from_json(frozen["ladder"]) == found.ladder
+    assert frozen["quorum"] == {tier: list(roles) for tier, roles in found.quorum.items()}
+    assert frozen["superiors"]["VILLAGE_HEAD"] == ["TOWN_LEAD", "TOWN_DEPUTY"]
+    assert frozen["sideways"]["VILLAGE_HEAD"] == ["VILLAGE_RESIDENT_CADRE", "VILLAGE_HEAD"]
+    assert owed(plans, warning("blue"), coverage, regions).frozen["ladder"] is None
+
+
+OWN_RED = """
+title = "雾"
+extends = "default"
+events = ["11B17"]
+[level.red]
+in_doubt = "hold"
+[[level.red.tell]]
+tier = "village"
+who = ["WARN_LEAD"]
+by = ["sms"]
+within = "3min"
+answer = "5min"
+[[level.red.tell]]
+tier = "town"
+who = ["TOWN_FIRST"]
+by = ["sms"]
+within = "3min"
+[[level.red.tell]]
+tier = "county"
+who = ["COUNTY_HQ_DUTY"]
+by = ["sms"]
+within = "3min"
+"""
+
+
+def test_a_hazard_that_says_anew_whom_it_tells_keeps_how_the_silent_are_called(files, roles, coverage, regions):
+    plans = Plans.load({**files, "fog.toml": OWN_RED}, roles, CHANNELS)
+    found = owed(plans, warning("red", "11B17"), coverage, regions)
+    assert found.ladder == owed(plans, warning("red"), coverage, regions).ladder
+    assert found.quorum == {}  # of those who are not asked any more no answer is required
+
+
+def test_a_hazard_may_say_its_own_ladder_quorum_superiors_and_night(files, roles, coverage, regions):
+    own = """
+[level.red.callout]
+calls = 2
+every = "90s"
+patience = "2min"
+then = ["door"]
+voice = "when_silent"
+[level.red.quorum]
+village = ["WARN_LEAD"]
+[superiors]
+WARN_LEAD = ["TOWN_LIAISON"]
+[night]
+from = "00:00"
+to = "07:00"
+levels = ["red"]
+"""
+    plans = Plans.load({**files, "fog.toml": OWN_RED + own}, roles, CHANNELS)
+    found = owed(plans, warning("red", "11B17"), coverage, regions)
+    assert found.ladder == Ladder(2, 90, 120, (Rung.DOOR,), "when_silent", None)
+    assert found.quorum == {"village": ("WARN_LEAD",)}
+    assert found.frozen["superiors"]["WARN_LEAD"] == ["TOWN_LIAISON"]
+    assert found.frozen["superiors"]["VILLAGE_HEAD"] == ["TOWN_LEAD", "TOWN_DEPUTY"]  # the rest as the plan that it extends
+    assert found.frozen["wakes"]  # 06:33
+
+
+def test_a_hazard_that_takes_those_who_must_answer_out_of_a_group_is_told_of_the_quorum(files, roles):
+    thin = 'title = "雾"\nextends = "default"\nevents = ["11B17"]\n[groups]\nvillage_callees = ["VILLAGE_HEAD"]\n'
+    with pytest.raises(InvalidFiles, match=r"fog\.toml:\d+: error: WARN_LEAD owes no answer at tier village in \[level\.red\]"):
+        Plans.load({**files, "fog.toml": thin}, roles, CHANNELS)
+
+
+def test_a_ladder_says_itself_to_people():
+    ladder = Ladder(3, 60, 60, (Rung.DEPUTY, Rung.DOOR), "at_once", 3600)
+    assert str(ladder) == "3 calls 60 s apart, 60 s later deputy → door; voice at once; measures within 60 min"
+
+
+# ── 叫醒 ──
+
+
+def at(hour: int, minute: int = 0) -> datetime:
+    """That hour in Beijing after the warning was sent, on a clock that shows UTC."""
+    return datetime(2023, 7, 5, hour, minute, tzinfo=BEIJING).astimezone(UTC)
+
+
+SENT_AT_NIGHT = datetime(2023, 7, 4, 21, 50, tzinfo=BEIJING)
+ALL_BY_SMS = """
+title = "雾"
+extends = "default"
+events = ["11B17"]
+""" + "".join(
+    f"""
+[level.{level}]
+in_doubt = "hold"
+[[level.{level}.tell]]
+tier = "village"
+who = ["WARN_LEAD"]
+by = ["sms", "voice", "zwdd"]
+within = "3min"
+answer = "5min"
+[[level.{level}.tell]]
+tier = "town"
+who = ["TOWN_FIRST"]
+by = ["sms"]
+within = "3min"
+answer = "5min"
+[[level.{level}.tell]]
+tier = "county"
+who = ["COUNTY_HQ_DUTY"]
+by = ["sms"]
+within = "3min"
+"""
+    for level in ("red", "orange", "yellow")
+)
+
+
+def ways_at(
+    plans: Plans, level: str, now: datetime, coverage: Coverage, regions: Regions
+) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+    alert = warning(level, "11B17", sent=SENT_AT_NIGHT)
+    found = owed(plans, alert, coverage, regions, now=now)
+    return {tier: [(r.channel, r.otherwise) for r in found.rules if r.tier == tier] for tier in ("village", "town", "county")}
+
+
+@pytest.mark.parametrize("level", ["red", "orange"])
+def test_at_night_whoever_owes_an_answer_is_called_first_and_the_others_sleep_on(files, roles, coverage, regions, level):
+    plans = Plans.load({**files, "fog.toml": ALL_BY_SMS}, roles, CHANNELS)
+    assert ways_at(plans, level, at(3), coverage, regions) == {
+        "village": [("voice", ("sms", "zwdd")), ("sms", ("zwdd", "voice")), ("zwdd", ("voice", "sms"))],
+        "town": [("voice", ("sms",)), ("sms", ("voice",))],
+        "county": [("sms", ())],
+    }
+
+
+@pytest.mark.parametrize(("level", "now"), [("yellow", at(3)), ("red", at(6)), ("orange", at(6))])
+def test_by_day_or_below_orange_the_plan_is_followed_as_it_stands(files, roles, coverage, regions, level, now):
+    plans = Plans.load({**files, "fog.toml": ALL_BY_SMS}, roles, CHANNELS)
+    ways = ways_at(plans, level, now, coverage, regions)
+    assert ways["town"] == [("sms", ())]
+    assert [channel for channel, _ in ways["village"]] == ["voice", "sms", "zwdd"]
+
+
+@pytest.mark.parametrize(
+    ("now", "sleeps"),
+    [(at(21, 59), False), (at(22), True), (at(23, 59), True), (at(0), True), (at(5, 59), True), (at(6), False), (at(12), False)],
+)
+def test_the_night_is_beijings_whatever_the_clock_shows(plans, now, sleeps):
+    assert night(now, plans.plans["default"].night) is sleeps
+
+
+def test_a_night_that_begins_after_midnight_ends_the_same_morning():
+    hours = Night(time(0, 30), time(5), frozenset({Level.RED}))
+    assert [night(at(hour), hours) for hour in (0, 1, 4, 5, 22)] == [False, True, True, False, False]
+
+
+def test_a_plan_without_a_night_has_one_all_the_same(roles):
+    daring = SMALL[: SMALL.index("[night]")]
+    plan = Plans.load({"default.toml": daring, "release.toml": RELEASE}, roles, CHANNELS).plans["default"]
+    assert night(at(3), plan.night)
+    assert plan.night.levels == {Level.RED, Level.ORANGE}
+
+
+@pytest.mark.parametrize(
+    ("levels", "woken"), [("", {"red", "orange"}), ("levels = []", set()), ('levels = ["yellow"]', {"yellow"})]
+)
+def test_a_county_says_which_levels_wake_people_or_that_none_does(roles, levels, woken):
+    text = SMALL.replace('to = "06:00"\nlevels = ["red"]', f'to = "06:00"\n{levels}')
+    assert Plans.load({"default.toml": text, "release.toml": RELEASE}, roles, CHANNELS).plans["default"].night.levels == woken
+
+
 # ── frozen ──
 
 
@@ -471,6 +687,29 @@ as = "red"
 
 [level.blue]
 as = "red"
+
+[level.red.callout]
+calls = 3
+every = "60s"
+patience = "60s"
+then = ["deputy", "superior", "door"]
+voice = "at_once"
+measures = "60min"
+
+[level.red.quorum]
+county = ["COUNTY_HQ_DUTY"]
+
+[superiors]
+VILLAGE_HEAD = ["TOWN_LEAD"]
+TOWN_LEAD = ["COUNTY_HQ_DUTY"]
+
+[sideways]
+VILLAGE_HEAD = ["VILLAGE_HEAD"]
+
+[night]
+from = "22:00"
+to = "06:00"
+levels = ["red"]
 """
 RELEASE = """\
 approve_within = "10min"
@@ -523,6 +762,43 @@ def test_the_small_plan_is_a_good_one(roles):
         ('title = "其他"', 'title = "其他"\nextends = "default"', 2, "extends this plan again"),
         ('as = "red"\n\n[level.yellow]\nas = "red"', 'as = "yellow"\n\n[level.yellow]\nas = "orange"', 31, "leads back"),
         ('title = "其他"', 'title = "其他"\nlevel_if_unknown = "grey"', 2, "level_if_unknown is 'grey'"),
+        ("calls = 3", "calls = 0", 40, "calls must be a whole number, 1 or more"),
+        ("calls = 3", "calls = true", 40, "calls must be a whole number"),
+        ("calls = 3", 'calls = "3"', 40, "calls must be a whole number"),
+        ("calls = 3\n", "", 39, "calls is missing in [level.red.callout]"),
+        ('every = "60s"', 'evry = "60s"', 41, "unknown key 'evry'; did you mean 'every'?"),
+        ('every = "60s"', 'every = "0s"', 41, "a time must be more than nothing"),
+        ('patience = "60s"', "patience = 60", 42, "patience must be a time"),
+        ('"superior", "door"]', '"superior"]', 43, 'then: the rungs must end with "door"'),
+        ('"deputy", "superior"', '"door", "superior"', 43, '"door" stands there twice'),
+        ('"superior"', '"superiour"', 43, "unknown rung 'superiour'; did you mean 'superior'?"),
+        ('"deputy", "superior"', '"principal"', 43, "unknown rung 'principal'"),
+        ('then = ["deputy", "superior", "door"]', "then = []", 43, "then is empty"),
+        ('then = ["deputy", "superior", "door"]\n', "", 39, "then is missing in [level.red.callout]"),
+        ('voice = "at_once"', 'voice = "soon"', 44, "voice is 'soon'; it must be one of at_once, when_silent"),
+        ('measures = "60min"', 'measures = "later"', 45, "measures must be a time"),
+        ("[level.red.callout]", "[level.red.calout]", 39, "unknown key 'calout'; did you mean 'callout'?"),
+        ("[level.red.callout]", "[level.red.calout]", 8, "nothing says how the silent ones are called: add [level.red.callout]"),
+        ('county = ["COUNTY_HQ_DUTY"]', 'couty = ["COUNTY_HQ_DUTY"]', 48, "unknown key 'couty'; did you mean 'county'?"),
+        ('county = ["COUNTY_HQ_DUTY"]', 'county = ["COUNTY_DUTY"]', 48, "unknown role 'COUNTY_DUTY'; did you mean"),
+        ('county = ["COUNTY_HQ_DUTY"]', "county = []", 48, "county is empty"),
+        ('county = ["COUNTY_HQ_DUTY"]', 'town = ["TOWN_FIRST"]', 48, "so no town could ever have answered"),
+        ('county = ["COUNTY_HQ_DUTY"]', 'village = ["COUNTY_HQ_DUTY"]', 48, "owes no answer at tier village"),
+        (
+            'VILLAGE_HEAD = ["TOWN_LEAD"]',
+            'VILAGE_HEAD = ["TOWN_LEAD"]',
+            51,
+            "unknown role 'VILAGE_HEAD'; did you mean 'VILLAGE_HEAD'?",
+        ),
+        ('TOWN_LEAD = ["COUNTY_HQ_DUTY"]', 'TOWN_LEAD = ["HQ"]', 52, "unknown role 'HQ'"),
+        ('TOWN_LEAD = ["COUNTY_HQ_DUTY"]', 'TOWN_LEAD = ["VILLAGE_HEAD"]', 51, "VILLAGE_HEAD is in the end its own superior"),
+        ('TOWN_LEAD = ["COUNTY_HQ_DUTY"]', 'TOWN_LEAD = "COUNTY_HQ_DUTY"', 52, "must be a list of texts"),
+        ('VILLAGE_HEAD = ["VILLAGE_HEAD"]', 'VILLAGE_HEAD = ["NEIGHBOUR"]', 55, "unknown role 'NEIGHBOUR'"),
+        ('from = "22:00"', 'from = "22"', 58, "from must be an hour of the day in quotes"),
+        ('from = "22:00"', 'from = "24:00"', 58, "from must be an hour of the day in quotes"),
+        ('to = "06:00"', 'to = "22:00"', 59, "from and to are the same hour"),
+        ('to = "06:00"\n', "", 57, "to is missing in [night]"),
+        ('levels = ["red"]', 'levels = ["rde"]', 60, "unknown level 'rde'; did you mean 'red'?"),
         ('title = "其他"', "title = 其他", 1, "not TOML"),
     ],
 )
@@ -604,11 +880,27 @@ JUNK = st.recursive(
     st.one_of(st.booleans(), st.integers(), st.sampled_from(["red", "3min", "@x", "residents", ""])),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
-        st.dictionaries(st.sampled_from(["tell", "red", "who", "by", "as", "tier"]), inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["tell", "red", "who", "by", "as", "tier", "callout", "quorum", "then", "from"]), inner, max_size=3
+        ),
     ),
     max_leaves=6,
 )
-KEYS = ["title", "extends", "events", "groups", "level", "signal", "risk", "expires_after", "free", "approvers", "alone"]
+KEYS = [
+    "title",
+    "extends",
+    "events",
+    "groups",
+    "level",
+    "signal",
+    "risk",
+    "expires_after",
+    "free",
+    "approvers",
+    "alone",
+    "superiors",
+    "night",
+]
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), JUNK, max_size=6))

@@ -427,7 +427,7 @@ def test_no_loudspeaker_says_that_it_is_over_before_all_are_taken_off_the_air(sq
     story.clock.forward(minutes=5)
     cancel = story.gateway.submit(story.gateway.read(warning(story, msg_type="Cancel", references="e1")))
 
-    story.gateway.plan_for(1.0)  # planned, and no worker has done anything yet
+    story.gateway.plan_for(20.0)  # planned, and no worker has done anything yet
     on_speakers = {row["purpose"] for row in story.gateway.ledger.deliveries(alert_id=cancel.alert_id, channel="speaker")}
     assert on_speakers == {"stop"}
 

@@ -64,7 +64,7 @@ class EbdOptions(BaseModel):
     url: HttpUrl  # where the platform accepts packets, path and port with it
     ebrid: Ebrid  # ours
     peer_ebrid: Ebrid
-    reply_url: Annotated[HttpUrl, AfterValidator(_plain_url)]  # where we accept its reports: SRC/URL of every packet
+    reply_url: Annotated[HttpUrl, AfterValidator(_plain_url)] = Field(repr=False)  # our address for reports: SRC/URL of packets
     sender_name: Annotated[str, StringConstraints(max_length=100), AfterValidator(_plain)]  # full name of the issuing unit
     profile: Literal["gdj2018", "linkage2016"] = "gdj2018"
     namespace: bool = True  # xmlns:xs at the root; off for receivers that drop a packet with it (Tuners, Yunnan's build)

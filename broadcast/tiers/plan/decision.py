@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from ...alert import Alert, Level, MsgType, RegionCode, Scope, Signal, Status
 from ..area import Coverage
 from ..regions import Regions
 from .files import read
+from .night import night
 from .rules import TIERS, Audience, Disposition, Lane, Owed, Plan, Release, Rule, Section, Tell
 
 # Nearest to everybody's ear first; a work notice may have to wait ten minutes for its turn anyway (zwdd's spacing rule).
@@ -31,6 +32,7 @@ class _Case:
     scale: Level  # where it stands among blue to red, the signal counted in
     known: bool  # whether anybody has graded it
     expires: datetime
+    wakes: bool  # people sleep, and it is strong enough to wake them
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Plans:
         public_drills: bool = False,
     ) -> Owed:
         """What is owed for `alert` from the configured source `source` at `now`. Never guesses: DECIDE where it would have to."""
-        case = self._case(alert, source)
+        case = self._case(alert, source, now)
         disposition, reason, plan_walks = _dispose(case, coverage, now)
         first = _first_regions(case.plan, coverage, regions) if plan_walks else frozenset()
         rules = tuple(_rules(case, first, self.release, public_drills)) if plan_walks else ()
@@ -93,10 +95,12 @@ class Plans:
             approve_within=self.release.approve_within,
             approvers=self._approvers(alert, disposition, rules, source),
             drafted_alone=case.known and case.scale in self.release.alone,
+            ladder=case.section.ladder,
+            quorum=case.section.quorum,
             frozen=_frozen(case, self.release, rules),
         )
 
-    def _case(self, alert: Alert, source: str) -> _Case:
+    def _case(self, alert: Alert, source: str, now: datetime) -> _Case:
         plan, info = self.plan_for(alert), alert.info
         level = (info.level if info else None) or plan.level_if_unknown
         signal = info.signal if info else Signal.NONE
@@ -104,7 +108,8 @@ class Plans:
         # What nobody has graded yet is handled with the care of the strongest; no rule is made of it.
         scale = max(stated, key=lambda each: each.rank, default=Level.RED)
         section = plan.signals.get(signal) or plan.levels[scale]
-        return _Case(alert, source, plan, section, level, signal, scale, bool(stated), _expires(alert, plan))
+        wakes = scale in plan.night.levels and night(now, plan.night)
+        return _Case(alert, source, plan, section, level, signal, scale, bool(stated), _expires(alert, plan), wakes)
 
     def _approvers(self, alert: Alert, disposition: Disposition, rules: tuple[Rule, ...], source: str) -> tuple[str, ...]:
         if disposition is Disposition.RECORD or alert.status is Status.TEST:
@@ -186,12 +191,19 @@ def _rules(case: _Case, first: frozenset[RegionCode], release: Release, public_d
             approvers=release.approvers_of(case.source, case.scale, channel, tell.audience),
             otherwise=_next_channels(tell, channel),
         )
-        for tell in case.section.tells
+        for tell in (_waking(each) if case.wakes else each for each in case.section.tells)
         if tell.audience is Audience.POST or not posts_only
         for channel in tell.channels
         for part in _parts(tell, first)
     ]
     return sorted(rules, key=_order)
+
+
+def _waking(tell: Tell) -> Tell:
+    """叫醒: at night whoever owes an answer is called first, also where the plan would only write to them by day."""
+    if tell.answer_within is None:
+        return tell
+    return replace(tell, channels=("voice", *(channel for channel in tell.channels if channel != "voice")))
 
 
 def _next_channels(tell: Tell, channel: str) -> tuple[str, ...]:
@@ -237,8 +249,17 @@ def _frozen(case: _Case, release: Release, rules: tuple[Rule, ...]) -> dict[str,
         "approve_within": release.approve_within,
         "approvers": list(release.approvers),
         "alone": sorted(str(level) for level in release.alone),
+        "ladder": case.section.ladder.as_json() if case.section.ladder else None,
+        "quorum": _lists(case.section.quorum),
+        "superiors": _lists(case.plan.superiors),
+        "sideways": _lists(case.plan.sideways),
+        "wakes": case.wakes,
         "rules": [_plain(rule) for rule in rules],
     }
+
+
+def _lists(roles: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    return {key: list(value) for key, value in roles.items()}
 
 
 def _plain(rule: Rule) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from typing import TypeVar
 
 from ...alert import Level, Signal
 from ...errors import InvalidFiles, Problem
+from .callouts import PerRole, leads_back, read_ladder, read_night, read_per_role, read_quorum
+from .ladder import Ladder
+from .night import USUAL, Night
 from .page import Page, Table
 from .rules import TIERS, Audience, Doubt, Passage, Plan, Release, Section, Tell
 
@@ -27,9 +30,9 @@ _DUTY_TIERS = ("county", "town", "village")  # each must have somebody to tell w
 
 _PLAN_KEYS = {
     *("title", "extends", "events", "event_names", "risk", "expires_after", "level_if_unknown"),
-    *("groups", "level", "signal"),
+    *("groups", "level", "signal", "superiors", "sideways", "night"),
 }
-_SECTION_KEYS = {"as", "in_doubt", "tell"}
+_SECTION_KEYS = {"as", "in_doubt", "tell", "callout", "quorum"}
 _TELL_KEYS = {"tier", "who", "ranks", "by", "within", "answer", "risk_first"}
 _RELEASE_KEYS = {"approve_within", "approvers", "alone", "free", "review"}
 _FREE_KEYS = {"sources", "levels", "channels", "to", "stand_down"}
@@ -73,6 +76,8 @@ class _SectionDraft:
     like: str  # the level whose tells come first, "" for none
     doubt: Doubt | None
     tells: tuple[_TellDraft, ...]
+    ladder: Ladder | None  # None, as with the quorum: not said here
+    quorum: PerRole | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,9 @@ class _Draft:
     level_if_unknown: Level | None
     groups: Mapping[str, tuple[str, ...]]
     sections: Mapping[str, _SectionDraft]  # by level or signal
+    superiors: PerRole
+    sideways: PerRole
+    night: Night | None
 
 
 def _draft(root: Table, roles: frozenset[str], channels: frozenset[str]) -> _Draft:
@@ -112,6 +120,9 @@ def _draft(root: Table, roles: frozenset[str], channels: frozenset[str]) -> _Dra
             for parent, known in ((root.table("level"), _LEVELS), (root.table("signal"), _SIGNALS))
             for name in _known(parent, known)
         },
+        superiors=read_per_role(root.table("superiors"), roles),
+        sideways=read_per_role(root.table("sideways"), roles),
+        night=read_night(root, _LEVELS),
     )
 
 
@@ -129,7 +140,8 @@ def _section(table: Table, roles: frozenset[str], channels: frozenset[str]) -> _
     tells = [_tell(tell, roles, channels) for tell in table.tables("tell")]
     if not like and not tells:
         table.say(f"[{table.path}] tells nobody: add [[{table.path}.tell]] blocks, or as = another level")
-    return _SectionDraft(table, like, Doubt(doubt) if doubt else None, tuple(t for t in tells if t))
+    ladder, quorum = read_ladder(table), read_quorum(table, roles)
+    return _SectionDraft(table, like, Doubt(doubt) if doubt else None, tuple(t for t in tells if t), ladder, quorum)
 
 
 def _tell(table: Table, roles: frozenset[str], channels: frozenset[str]) -> _TellDraft | None:
@@ -183,14 +195,18 @@ def _resolve(draft: _Draft, drafts: Mapping[str, _Draft]) -> Plan | None:
         if not draft.extends and "expires_after" not in draft.table.data:
             draft.table.say('expires_after is missing: say when it is over where the sender does not, as "24h"')
         return None
-    groups = {name: members for d in chain for name, members in d.groups.items()}
+    groups = _together(d.groups for d in chain)
     named = {name: _merged(name, chain, groups) for d in chain for name in d.sections}
     levels = {Level(name): section for name, section in named.items() if name in _LEVELS and section}
     signals = {Signal(name): section for name, section in named.items() if name in _SIGNALS and section}
     for level in _LEVELS:
         if level not in named and not draft.extends:  # said once, where the chain begins
             draft.table.say(f"level {level} is missing: add [level.{level}]")
+    superiors = _together(d.superiors for d in chain)
     _check_red(draft, levels, signals)
+    _check_answers(draft, levels, signals)
+    if draft.superiors and (role := leads_back(superiors)):
+        draft.table.table("superiors").say(f"{role} is in the end its own superior", role)
     return Plan(
         name=draft.name,
         title=draft.title,
@@ -201,11 +217,19 @@ def _resolve(draft: _Draft, drafts: Mapping[str, _Draft]) -> Plan | None:
         level_if_unknown=_last(d.level_if_unknown for d in chain),
         levels=levels,
         signals=signals,
+        superiors=superiors,
+        sideways=_together(d.sideways for d in chain),
+        night=_last(d.night for d in chain) or USUAL,
     )
 
 
 def _last(values: Iterable[_T | None]) -> _T | None:
     return next((value for value in reversed(list(values)) if value is not None), None)
+
+
+def _together(parts: Iterable[PerRole]) -> dict[str, tuple[str, ...]]:
+    """Name by name the last one that says something of it."""
+    return {name: members for part in parts for name, members in part.items()}
 
 
 def _chain(draft: _Draft, drafts: Mapping[str, _Draft]) -> list[_Draft] | None:
@@ -225,7 +249,8 @@ def _chain(draft: _Draft, drafts: Mapping[str, _Draft]) -> list[_Draft] | None:
 def _merged(name: str, chain: list[_Draft], groups: Mapping[str, tuple[str, ...]]) -> Section | None:
     """A section with what its `as` takes over; None where that leads nowhere (which is then a problem).
 
-    `as` names a level of this plan; a level's own name means that level in the plan that is extended.
+    `as` names a level of this plan; a level's own name means that level in the plan that is extended. The callout comes from
+    there even without `as`: a hazard that says anew whom a level tells must not lose how the silent ones are called.
     """
     drafts: list[_SectionDraft] = []
     depth = len(chain)
@@ -245,7 +270,13 @@ def _merged(name: str, chain: list[_Draft], groups: Mapping[str, tuple[str, ...]
         name = section.like
     doubt = next((draft.doubt for draft in drafts if draft.doubt), Doubt.RESEND)
     tells = [_expanded(tell, groups) for draft in reversed(drafts) for tell in draft.tells]
-    return Section(doubt, tuple(tell for tell in tells if tell is not None))
+    extended = [earlier.sections[name] for earlier in reversed(chain[:found]) if name in earlier.sections]
+    return Section(
+        doubt,
+        tuple(tell for tell in tells if tell is not None),
+        ladder=next((draft.ladder for draft in (*drafts, *extended) if draft.ladder), None),
+        quorum=next((draft.quorum for draft in drafts if draft.quorum is not None), {}),
+    )
 
 
 def _expanded(draft: _TellDraft, groups: Mapping[str, tuple[str, ...]]) -> Tell | None:
@@ -264,13 +295,38 @@ def _check_red(draft: _Draft, levels: Mapping[Level, Section], signals: Mapping[
     """Somebody answers for each tier when it is worst."""
     worst = {"level.red": levels.get(Level.RED), "signal.立即转移": signals.get(Signal.IMMEDIATE)}
     for path, section in worst.items():
-        changed = not draft.extends or draft.groups or path.partition(".")[2] in draft.sections
-        if section is None or not changed:
+        if section is None or not _changed(draft, path):
             continue
         told = {tell.tier for tell in section.tells if tell.audience is Audience.POST}
         for tier in _DUTY_TIERS:
             if tier not in told:
                 Table(draft.table.page, {}, path, 0).say(f"nobody is owed at tier {tier} in [{path}]: name at least one role")
+
+
+def _changed(draft: _Draft, path: str) -> bool:
+    """True when this file has a part in what [path] says: else its mistakes have been said where they stand."""
+    return bool(not draft.extends or draft.groups or path.partition(".")[2] in draft.sections)
+
+
+def _check_answers(draft: _Draft, levels: Mapping[Level, Section], signals: Mapping[Signal, Section]) -> None:
+    """Whoever owes an answer and stays silent is called, and a place can have answered at all."""
+    for kind, sections in (("level", levels), ("signal", signals)):
+        for name, section in sections.items():
+            if _changed(draft, f"{kind}.{name}"):
+                _check_answer(draft.table.page, f"{kind}.{name}", section)
+
+
+def _check_answer(page: Page, path: str, section: Section) -> None:
+    answering = [tell for tell in section.tells if tell.answer_within is not None]
+    if answering and section.ladder is None:
+        told = "an answer is owed, but nothing says how the silent ones are called"
+        Table(page, {}, path, 0).say(f"[{path}]: {told}: add [{path}.callout]")
+    for tier, required in section.quorum.items():
+        owing = {role for tell in answering if tell.tier == tier for role in tell.roles}
+        for role in required:
+            if role not in owing:
+                never = f"so no {tier} could ever have answered"
+                Table(page, {}, f"{path}.quorum", 0).say(f"{role} owes no answer at tier {tier} in [{path}], {never}", role)
 
 
 def _release(files: Mapping[str, str], roles: frozenset[str], channels: frozenset[str]) -> tuple[Page, Release | None]:

@@ -7,12 +7,14 @@ import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import time
 from typing import Any
 
 from ...errors import Problem
 
 _HEADER = re.compile(r"^\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _DURATION = re.compile(r"^\s*(-?\d+)\s*(s|min|h)\s*$")
+_CLOCK = re.compile(r"^([01]\d|2[0-3]):([0-5]\d)$")
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
@@ -147,6 +149,27 @@ class Table:
             self.say(f"{key} is {value!r}: a time must be more than nothing", key)
             return None
         return int(match[1]) * _SECONDS[match[2]]
+
+    def whole(self, key: str, *, required: bool = False) -> int | None:
+        """A whole number, 1 or more."""
+        value = self._get(key, required, None)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:  # to Python true is a number
+            self.say(f"{key} must be a whole number, 1 or more", key)
+            return None
+        return value
+
+    def clock(self, key: str, *, required: bool = False) -> time | None:
+        """An hour of the day such as "22:00"."""
+        value = self._get(key, required, None)
+        if value is None:
+            return None
+        match = _CLOCK.match(value) if isinstance(value, str) else None
+        if not match:
+            self.say(f'{key} must be an hour of the day in quotes, such as "22:00"', key)
+            return None
+        return time(int(match[1]), int(match[2]))
 
     def table(self, key: str) -> Table:
         """The table below, empty when absent."""

@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from ...alert import Level, RegionCode, Signal
+from .ladder import Ladder
+from .night import Night
 
 TIERS = ("county", "town", "village", "grid", "household")
 
@@ -76,6 +78,8 @@ class Owed:
     approve_within: int  # seconds
     approvers: tuple[str, ...]  # everybody who may release some of it; each rule names its own
     drafted_alone: bool  # one person may release it alone, with a reason
+    ladder: Ladder | None  # how whoever owes an answer is called; None where nobody owes one
+    quorum: Mapping[str, tuple[str, ...]]  # tier → roles, see Section
     frozen: Mapping[str, Any]  # JSON-able: the part of the plan that was used, to be stored
 
 
@@ -99,6 +103,9 @@ class Section:
 
     doubt: Doubt
     tells: tuple[Tell, ...]
+    ladder: Ladder | None  # there whenever one of `tells` owes an answer
+    # tier → the roles of one region that must have answered before it has; a tier that is not here: all that owe an answer
+    quorum: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,9 @@ class Plan:
     level_if_unknown: Level | None
     levels: Mapping[Level, Section]
     signals: Mapping[Signal, Section]
+    superiors: Mapping[str, tuple[str, ...]]  # role → roles of the tier above, the first to be asked first
+    sideways: Mapping[str, tuple[str, ...]]  # role → roles of the same or a neighbouring region; its own: the neighbour's
+    night: Night
 
 
 @dataclass(frozen=True, slots=True)
