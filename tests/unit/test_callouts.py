@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import sqlalchemy as sa
 
@@ -93,7 +94,7 @@ def test_calls_to_one_person_are_a_minute_apart_and_never_more_than_three_on_a_r
         by_number.setdefault(row.address_id, []).append(row.at)
     for times in by_number.values():
         distinct = sorted(set(times))
-        assert all(later - earlier >= 60_000 for earlier, later in zip(distinct, distinct[1:], strict=False))
+        assert all(later - earlier >= 60_000 for earlier, later in pairwise(distinct))
 
 
 def test_nobody_is_called_after_the_answer(story):
