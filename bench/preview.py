@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -117,21 +118,41 @@ def one_warning(gateway: Gateway, options: argparse.Namespace, number: int) -> R
     calls = sum(rule.calls for rule in preview.rules if rule.channel == options.channel)
     began = time.time()
     sent = gateway.submit(alert)
-    if not gateway.wait(sent.alert_id, 10 * preview.seconds + 60):
-        raise SystemExit(f"it did not end: {gateway.progress(sent.alert_id)}")
-    run = Run(calls, preview.seconds, last_answer(gateway, sent.alert_id) - began)
+    ended = last_answer(gateway, sent.alert_id, began + 10 * preview.seconds + 60)
+    run = Run(calls, preview.seconds, ended - began)
     if not options.json:
         seconds = f"predicted {run.predicted:6.1f} s   measured {run.measured:6.1f} s"
         print(f"{run.calls} calls of {options.channel}   {seconds}   ratio {run.ratio:.3f}", flush=True)
+    call_off(gateway, raw)
     time.sleep(max(2.0, 1 / options.rate))  # the rate's burst is there again
     return run
 
 
-def last_answer(gateway: Gateway, alert_id: int) -> float:
-    """When the last call of the alarm was answered, in seconds since 1970."""
+def call_off(gateway: Gateway, raw: bytes) -> None:
+    """It is over: else those who stayed silent are called again while the next warning is measured."""
+    over = json.loads(raw)
+    over["references"] = f"{over['sender']},{over['identifier']},{over['sent']}"
+    over["identifier"] += "_over"
+    over["msgType"], over["sent"] = "Cancel", datetime.now(UTC).isoformat()
+    sent = gateway.submit(gateway.read(json.dumps(over, ensure_ascii=False).encode()))
+    gateway.wait(sent.alert_id, 60)
+
+
+def last_answer(gateway: Gateway, alert_id: int, until: float) -> float:
+    """When the last call was answered of those that were planned with the warning, in seconds since 1970.
+
+    Who stays silent is called again later; that is not part of the warning's first wave, nor of its preview.
+    """
+    planned = sa.select(t.batch.c.id, t.batch.c.state, t.batch.c.ended).where(t.batch.c.alert_id == alert_id)
     with gateway.ledger.read() as tx:
-        mine = t.batch.c.alert_id == alert_id, t.batch.c.purpose == "alarm"
-        return float(tx.execute(sa.select(sa.func.max(t.batch.c.ended)).where(*mine)).scalar_one()) / 1000
+        first = [row.id for row in tx.execute(planned.where(t.batch.c.purpose == "alarm"))]
+    while time.time() < until:
+        with gateway.ledger.read() as tx:
+            rows = tx.execute(planned.where(t.batch.c.id.in_(first))).all()
+        if not any(row.state in ("planned", "deferred", "sending") for row in rows):
+            return max(row.ended for row in rows if row.ended is not None) / 1000
+        time.sleep(0.1)
+    raise SystemExit(f"it did not end: {gateway.progress(alert_id)}")
 
 
 if __name__ == "__main__":

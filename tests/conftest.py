@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 
 from broadcast.channels import open_peer
 from broadcast.gateway import CountySettings, Gateway, House, Source, open_ways
@@ -22,6 +24,11 @@ from broadcast.tiers import synthetic
 from broadcast.tiers.regions import Regions
 
 from .databases import new_database
+
+# A third of the usual examples: the whole suite must not take more than five minutes. A long run: HYPOTHESIS_PROFILE=long.
+settings.register_profile("suite", max_examples=30, deadline=None)
+settings.register_profile("long", max_examples=500, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 DEQING = EXAMPLES / "deqing"
 WARNINGS = DEQING / "warnings"

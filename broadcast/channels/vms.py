@@ -186,7 +186,7 @@ class Vms:
         self._client.close()
 
     def _callable(self, call: Call) -> Message:
-        if call.purpose not in (Purpose.ALARM, Purpose.RELEASE):
+        if call.purpose in (Purpose.STAND_DOWN, Purpose.STOP):
             raise Unsupported(f"vms makes no calls for {call.purpose.value}: a call cannot be taken back, and is for alarms")
         if len(call.messages) != 1:
             raise Unsupported(f"{len(call.messages)} messages in one call; vms calls one phone at a time")

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BroadcastError, ChannelError, InvalidFiles, LedgerUnavailable, NotFound, Refused
-from . import alerts, audit, callouts, county, demo, making, running, status, ways
+from . import alerts, audit, callouts, county, demo, making, readiness, running, status, storm, ways
 from .opening import UsageMistake
 from .saying import clean, note
 
@@ -79,6 +79,7 @@ app.command("cancel")(alerts.cancel)
 app.command("status")(status.status)
 app.command("test")(alerts.send_test)
 app.command("health")(audit.health)
+app.command("readiness")(readiness.readiness)
 app.command("speakers")(ways.speakers)
 app.command("channels")(ways.channels)
 app.command("up")(running.up)
@@ -105,6 +106,8 @@ _callout.command("status")(callouts.status)
 _callout.command("list")(callouts.list_)
 _callout.command("ack")(callouts.acknowledge)
 _callout.command("measures")(callouts.measures)
+_drill = _group("drill", "What would happen: drills against simulated far ends on this machine.")
+_drill.command("storm")(storm.storm)
 _ledger = _group("ledger", "What the ledger knows.")
 _ledger.command("deliveries")(audit.deliveries)
 _ledger.command("migrate")(audit.migrate)

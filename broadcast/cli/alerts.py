@@ -15,6 +15,7 @@ from ..alert import Alert, Level, Status
 from ..channels import CHANNELS
 from ..errors import NotAllowed, NotFound
 from ..gateway import BY_HAND, Gateway, Operator, Preview, Sent
+from ..gateway.capacity import Capacity
 from ..intake import read
 from ..settings import Settings
 from . import saying
@@ -94,7 +95,8 @@ def preview(
 ) -> None:
     """Says who would hear a warning, how and in which words.
 
-    Also in how many provider calls, and how long that takes. Sends and writes nothing.
+    Also in how many provider calls, and how long that takes; where the plan calls whoever owes an answer, how many calls
+    that is, by how many lines, and who comes first. Sends and writes nothing.
 
     \b
     broadcast preview warning.xml
@@ -285,8 +287,29 @@ def _say_preview(found: Preview, *, posts: bool) -> None:
     for channel, audience, purpose, text, units in found.words:
         saying.say(f"[{channel} {audience} {purpose}, {units} units]")
         saying.say(text)
+    if found.capacity:
+        _say_capacity(found.capacity)
     saying.say(f"{len(found.posts)} posts, {found.deliveries} deliveries at most, {found.calls} provider calls, "
                f"the last about {found.seconds:.0f} s after the first")  # fmt: skip
+
+
+def _say_capacity(found: Capacity) -> None:
+    """What calling takes: lines against calls, and who waits for whom."""
+    whom = "calls at once" if found.voice == "at_once" else "calls when the time to answer is over, if nobody has answered"
+    rate = f", {found.rate:g} a second" if found.rate else ""
+    wanted = f" (the plan wants {found.within / 60:g} min)" if found.within is not None else ""
+    saying.say(f"{found.calls:,} {whom}, by {found.peer}: {found.lines} lines{rate}; "
+               f"the first wave is through after {found.first_wave_minutes:.1f} min{wanted}")  # fmt: skip
+    others = f"others are asked after {found.others_minutes:.1f} min"
+    if found.round_minutes is None:
+        saying.say(f"look at: {found.peer} allows no call to a number at this level: nobody is called, {others}")
+    else:
+        made = f"{found.calls_each} calls each, the last of them made after {found.round_minutes:.1f} min"
+        late = "look at: " if found.round_minutes > found.others_minutes else ""
+        saying.say(f"{late}if nobody answers: {made}; {others}")
+    parts = {True: " at risk", False: ", the rest", None: ""}
+    order = [f"{turn.tier}{parts[turn.first]} {turn.calls:,} ({turn.minutes:.1f} min)" for turn in found.order]
+    saying.say(f"called in this order: {'; '.join(order)}")
 
 
 def _named(names: Sequence[str], codes: Sequence[str]) -> str:

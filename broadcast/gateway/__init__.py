@@ -11,7 +11,7 @@ from typing import Any
 
 from ..alert import Alert
 from ..channels import CHANNELS
-from ..channels.base import LooksUp
+from ..channels.base import Heard, LooksUp
 from ..errors import NotAllowed, NotFound
 from ..ledger import Ledger, alerts, books, operators, people, questions, replies
 from ..ledger.operators import Operator
@@ -19,12 +19,26 @@ from ..ledger.questions import Progress
 from ..tiers.plan import Plans
 from ..tiers.regions import Regions
 from ..tiers.roster import Person, Roster, load_roles
-from . import callouts, cancelling, confirming, delivering, errands, health, previewing, receiving, speaking, submitting, sweeping
+from . import (
+    callouts,
+    cancelling,
+    confirming,
+    delivering,
+    errands,
+    health,
+    previewing,
+    receiving,
+    speaking,
+    submitting,
+    sweeping,
+)
+from . import readiness as ready
 from .callouts import Callout, Place
 from .confirming import Confirmation
 from .health import Check, Health
 from .house import CountySettings, House, Source
 from .previewing import Preview
+from .readiness import Readiness
 from .speaking import Speaker
 from .submitting import BY_HAND, Sent
 from .sweeping import Swept
@@ -45,6 +59,7 @@ __all__ = [
     "Place",
     "Preview",
     "Progress",
+    "Readiness",
     "Sent",
     "Source",
     "Speaker",
@@ -191,6 +206,13 @@ class Gateway:
         """Understands the oldest kept callbacks; returns how many."""
         return receiving.work_inbox(self.house, limit)
 
+    def hear(self, peer: str, heard: Sequence[Heard]) -> None:
+        """Reports and answers of a far end that has no callbacks, as the people of a drill. Raises NotFound for an unknown peer.
+
+        Whatever calls back goes through `keep`: it is kept before it is answered, and understood after.
+        """
+        receiving.hear(self.house, peer, heard)
+
     def errands(self) -> list[str]:
         """The peers that something has to be fetched from, or that can be asked."""
         return errands.wanted(self.house)
@@ -317,6 +339,10 @@ class Gateway:
     def health(self, files: Mapping[str, Callable[[], Mapping[str, str]]] | None = None) -> Health:
         """Is the gateway fit to carry a warning now?"""
         return health.health(self.house, self._bell, files or {})
+
+    def readiness(self, region: str = "") -> Readiness:
+        """What is wanting before the next rain: posts, persons, numbers, contracts, loudspeakers. Raises NotFound."""
+        return ready.readiness(self.house, region)
 
     # ── the county ──
 

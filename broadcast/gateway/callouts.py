@@ -120,11 +120,10 @@ def _climbs(
     if not climbing:
         return ()
     above = callouts.roles_asked(tx, [row.id for row, _ in climbing if row.step == Rung.SUPERIOR], str(Rung.SUPERIOR))
-    wanted = {role for row, _ in climbing for role in _roles_asked(plans[row.alert_id], {row.role, *above.get(row.id, ())})}
-    found = callouts.holders(tx, wanted)
-    return [
-        _climb(house.books.regions, plans[row.alert_id], row, climb, found, above.get(row.id, set())) for row, climb in climbing
-    ]
+    silent = {(row.alert_id, role) for row, _ in climbing for role in (row.role, *above.get(row.id, ()))}
+    wanted = {role for alert_id, each in silent for role in _roles_asked(plans[alert_id], {each})}
+    found, regions = callouts.holders(tx, wanted), house.books.regions
+    return [_climb(regions, plans[row.alert_id], row, climb, found, above.get(row.id, set())) for row, climb in climbing]
 
 
 def _climb(regions: Regions, plan: _Plan, row: Row, climb: Climb, found: Holders, before: set[str]) -> Climbing:

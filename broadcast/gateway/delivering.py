@@ -201,6 +201,7 @@ def _call(
             raise InDoubt(f"the channel gave {len(receipts)} receipts for {len(pieces)} deliveries")
         return [sending.storable(got) for got in receipts]
     except Unsupported as error:
+        _give_back(house, far_end, pieces, spent, turn=True)
         return [Receipt(State.FAILED, code="unsupported", detail=str(error)) for _ in pieces]
     except Unavailable as error:
         pause, turn_back = pause_after(held.attempt), error.retry_after is None

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..alert import Alert
-from ..ledger import Transaction, fanout, questions
+from ..alert import Alert, Level
+from ..ledger import Transaction, fanout
 from ..ledger.fanout import RuleLike
+from .capacity import Capacity, Wave, capacity, pace_of
 from .deciding import Draft, decide
 from .house import House
 from .ways import FarEnd
-
-ASSUMED_CALL_SECONDS = 0.2  # ASSUMPTION for a peer that has not been called yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,7 @@ class Preview:
     seconds: float  # predicted time to the last delivery handed over
     deliveries: int
     calls: int
+    capacity: Capacity | None  # where the plan calls whoever owes an answer
 
 
 def preview(house: House, alert: Alert, source: str | None = None) -> Preview:
@@ -73,6 +73,7 @@ def preview(house: House, alert: Alert, source: str | None = None) -> Preview:
     with house.ledger.read() as tx:
         rules = tuple(_rule(house, tx, draft, row, regions) for row in draft.rules if row["purpose"] == "alarm")
         posts = _posts(house, tx, draft, regions)
+        calling = _capacity(house, tx, draft, regions)
         seconds = max((one.seconds for one in _ways(house, tx, draft, rules, regions)), default=0.0)
     tree = house.books.regions
     return Preview(
@@ -85,7 +86,7 @@ def preview(house: House, alert: Alert, source: str | None = None) -> Preview:
         approvers=tuple(draft.owed.approvers),
         roots=tuple(draft.coverage.roots),
         root_names=tuple(tree[code].name for code in draft.coverage.roots),
-        findings=draft.gaps + tuple(f.text for f in draft.coverage.findings),
+        findings=draft.gaps + _nobody_calls(house, draft) + tuple(f.text for f in draft.coverage.findings),
         rules=rules,
         posts=posts,
         words=tuple((w.channel, str(w.audience), str(w.purpose), w.text, w.units) for w in draft.words),
@@ -93,6 +94,7 @@ def preview(house: House, alert: Alert, source: str | None = None) -> Preview:
         seconds=seconds,
         deliveries=sum(r.deliveries for r in rules),
         calls=sum(r.calls for r in rules),
+        capacity=calling,
     )
 
 
@@ -156,7 +158,7 @@ def _ways(house: House, tx: Transaction, draft: Draft, rules: tuple[PreviewRule,
         far_end = _first_choice(house, draft, channel)
         calls = _calls(tx, draft, far_end, [rule for rule in rules if rule.channel == channel], regions)
         if calls:
-            yield _Way(channel, calls, _seconds(tx, far_end, calls))
+            yield _Way(channel, calls, pace_of(tx, far_end).seconds(calls))
 
 
 def _calls(tx: Transaction, draft: Draft, far_end: FarEnd, rules: Sequence[PreviewRule], regions: Sequence[str]) -> int:
@@ -171,12 +173,40 @@ def _calls(tx: Transaction, draft: Draft, far_end: FarEnd, rules: Sequence[Previ
     return -(-len(told) // can.per_call)
 
 
-def _seconds(tx: Transaction, far_end: FarEnd, calls: int) -> float:
-    can, peer = far_end.capabilities, far_end.peer
-    each = questions.usual_call_seconds(tx, peer.name, can.per_call) or ASSUMED_CALL_SECONDS
-    longest = [calls * each / peer.concurrency]
-    if peer.rate:  # the first second's worth leaves at once
-        longest.append(max(0.0, calls - max(1.0, peer.rate)) / peer.rate + each)
-    if can.gap_seconds:
-        longest.append((calls - 1) * can.gap_seconds + each)
-    return max(longest)
+# ── capacity: calling whoever owes an answer ──
+
+
+def _nobody_calls(house: House, draft: Draft) -> tuple[str, ...]:
+    """A plan that begins in writing owes no voice at first, so that nothing else would say that its ladder has no way out."""
+    owes = any(rule.answer_within is not None for rule in draft.owed.rules)
+    said = any(rule.channel == "voice" for rule in draft.owed.rules)
+    missing = draft.owed.ladder is not None and owes and not said and "voice" not in house.ways
+    return ("no peer is configured for channel voice: whoever stays silent is not called",) if missing else ()
+
+
+def _capacity(house: House, tx: Transaction, draft: Draft, regions: Sequence[str]) -> Capacity | None:
+    ladder = draft.owed.ladder
+    if ladder is None or "voice" not in house.ways:
+        return None
+    far_end = _first_choice(house, draft, "voice")
+    return capacity(
+        far_end,
+        pace_of(tx, far_end),
+        ladder,
+        _waves(tx, draft, regions),
+        within=min((row["within"] for row in draft.rules if row["channel"] == "voice"), default=None),
+        urgent=draft.owed.frozen.get("scale") == str(Level.RED),
+    )
+
+
+def _waves(tx: Transaction, draft: Draft, regions: Sequence[str]) -> Iterator[Wave]:
+    """Whom the plan calls, and whoever else owes an answer: in the order of its rules, places at risk first."""
+    seen: set[tuple[str, str, str, bool | None]] = set()
+    for row in draft.rules:
+        key = (row["tier"], row["roles"], row["ranks"], row["first"])
+        calls = row["channel"] == "voice" or row["answer_within"] is not None
+        if row["selection"] != "posts" or not calls or key in seen:
+            continue
+        seen.add(key)
+        numbers = fanout.addresses(tx, replace(_like(row), channel="voice"), _inside(draft, row, regions))
+        yield Wave(row["tier"], row["first"], frozenset(numbers))

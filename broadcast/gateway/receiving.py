@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from ..channels.base import Callback, Condition, Heard, Reply, Report
-from ..errors import BroadcastError, Unsupported
+from ..errors import BroadcastError, NotFound, Unsupported
 from ..ledger import conditions, inbox, replies, sending, settling
 from ..ledger.conditions import Seen
 from ..ledger.inbox import Kept
@@ -59,8 +59,22 @@ def _work(house: House, kept: Sequence[Kept]) -> None:
             inbox.bad(tx, letter.id, f"it cannot be applied: {type(error).__name__}", house.now())
 
 
+def hear(house: House, peer: str, heard: Sequence[Heard]) -> None:
+    """What a far end says that has no callbacks to keep: a loopback in a drill. It goes the way of a callback's meaning."""
+    if peer not in house.peers:
+        raise NotFound(f"no peer {peer!r} is configured")
+    letter = Kept(0, peer, "", {}, b"")
+    _write(house, [(letter, one) for one in heard], [], [])
+
+
 def _apply(house: House, kept: Sequence[Kept]) -> None:
     understood, nonsense = _understand(house, kept)
+    _write(house, understood, nonsense, [one.id for one in kept if one.id not in {letter.id for letter, _ in nonsense}])
+
+
+def _write(
+    house: House, understood: Sequence[tuple[Kept, Heard]], nonsense: Sequence[tuple[Kept, str]], done: Sequence[int]
+) -> None:
     now = house.now()
     said = [_said(house, letter, one) for letter, one in understood if isinstance(one, Report)]
     told = [_told(house, letter, one) for letter, one in understood if isinstance(one, Reply)]
@@ -77,7 +91,7 @@ def _apply(house: House, kept: Sequence[Kept]) -> None:
         conditions.note(tx, seen, now)
         for letter, reason in nonsense:
             inbox.bad(tx, letter.id, reason, now)
-        inbox.done(tx, [one.id for one in kept if one.id not in {letter.id for letter, _ in nonsense}], now)
+        inbox.done(tx, done, now)
 
 
 def _understand(house: House, kept: Sequence[Kept]) -> tuple[list[tuple[Kept, Heard]], list[tuple[Kept, str]]]:

@@ -114,7 +114,9 @@ def _put_resource(node: Any, resource: Resource) -> None:
 
 
 def _put_area(node: Any, area: Area) -> None:
-    _put(node, "areaDesc", area.description)
+    # CAP wants words for every area: where none came in, its codes say where it is.
+    named = area.description.strip() or "、".join(geocode.value for geocode in area.geocodes)
+    _put(node, "areaDesc", named or "未注明区域")
     for polygon in area.polygons:
         _put(node, "polygon", " ".join(f"{_decimal(latitude)},{_decimal(longitude)}" for latitude, longitude in polygon))
     for circle in area.circles:

@@ -76,39 +76,50 @@ class Climbing:
 
 
 def climb(tx: sa.Connection, steps: Sequence[Climbing], now: int) -> None:
-    """Writes who is asked now; a rung with nobody on it is said aloud."""
+    """Writes who is asked now; a rung with nobody on it is said aloud. One statement for all who climb alike."""
     reachable = _reachable(tx, {number for one in steps for number in one.posts})
+    alike: dict[tuple[str, str, int], list[int]] = {}
     for one in steps:
-        moved = tx.execute(
-            callout.update()
-            .where(callout.c.id == one.row.id, callout.c.state == "open", callout.c.step == one.row.step)
-            .values(
-                step=one.rung,
-                asked=len(reachable & set(one.posts)),
-                calls=0,
-                next_step=now,
-            )
-        ).rowcount
-        if not moved:
-            continue
-        if one.posts:
-            tx.execute(
-                asked.insert(),
-                [
-                    {"callout_id": one.row.id, "post_id": number, "rung": one.rung, "at": now}
-                    for number in dict.fromkeys(one.posts)
-                ],
-            )
-        body = {
-            "callout": one.row.id,
-            "region": one.row.region,
-            "role": one.row.role,
-            "rung": one.rung,
-            "skipped": one.skipped,
-            "reason": one.reason,
-            "asked": len(one.posts),
-        }
-        chain.append(tx, chain.of_alert(one.row.alert_id), "callout.climbed", now, body)
+        alike.setdefault((one.row.step, one.rung, len(reachable & set(one.posts))), []).append(one.row.id)
+    moved: set[int] = set()
+    for (step, rung, number), ids in alike.items():
+        moved |= _move(tx, ids, (callout.c.step == step,), {"step": rung, "asked": number, "calls": 0, "next_step": now})
+    climbed = [one for one in steps if one.row.id in moved]
+    who = [
+        {"callout_id": one.row.id, "post_id": number, "rung": one.rung, "at": now}
+        for one in climbed
+        for number in dict.fromkeys(one.posts)
+    ]
+    if who:
+        tx.execute(asked.insert(), who)
+    said: dict[int, list[dict[str, Any]]] = {}
+    for one in climbed:
+        said.setdefault(one.row.alert_id, []).append(_told(one))
+    for alert_id, bodies in said.items():
+        chain.append_all(tx, chain.of_alert(alert_id), "callout.climbed", now, bodies)
+
+
+def _told(one: Climbing) -> dict[str, Any]:
+    return {
+        "callout": one.row.id,
+        "region": one.row.region,
+        "role": one.row.role,
+        "rung": one.rung,
+        "skipped": one.skipped,
+        "reason": one.reason,
+        "asked": len(one.posts),
+    }
+
+
+def _move(
+    tx: sa.Connection, numbers: Sequence[int], still: Sequence[sa.ColumnElement[bool]], values: Mapping[str, Any]
+) -> set[int]:
+    """Those of these callouts that are open, and still as they were when their step was decided; they are changed."""
+    moved: set[int] = set()
+    for some in _chunks(numbers):
+        those = callout.update().where(callout.c.id.in_(some), callout.c.state == "open", *still)
+        moved |= set(tx.execute(those.values(**values).returning(callout.c.id)).scalars())
+    return moved
 
 
 def _reachable(tx: sa.Connection, posts: Collection[int]) -> set[int]:
@@ -168,7 +179,7 @@ def call(tx: sa.Connection, alert_id: int, steps: Sequence[Calling], every: int,
 
     Whoever is asked by several callouts is called once for all of them.
     """
-    taken = [one for one in steps if _take(tx, one, now, every)]
+    taken = _take(tx, steps, now, every)
     if not taken:
         return []
     by_purpose: dict[str, dict[int, set[int]]] = {}  # purpose → post asked → callouts
@@ -182,20 +193,16 @@ def call(tx: sa.Connection, alert_id: int, steps: Sequence[Calling], every: int,
     return made
 
 
-def _take(tx: sa.Connection, one: Calling, now: int, every: int) -> bool:
-    row = one.row
-    return bool(
-        tx.execute(
-            callout.update()
-            .where(
-                callout.c.id == row.id,
-                callout.c.state == "open",
-                callout.c.step == row.step,
-                callout.c.calls == row.calls,
-            )
-            .values(calls=one.nth, last_call=now, next_step=now + every * 1000)
-        ).rowcount
-    )
+def _take(tx: sa.Connection, steps: Sequence[Calling], now: int, every: int) -> list[Calling]:
+    """Those of these steps that nobody has taken, and no answer has made needless, meanwhile."""
+    alike: dict[tuple[str, int, int], list[int]] = {}
+    for one in steps:
+        alike.setdefault((one.row.step, one.row.calls, one.nth), []).append(one.row.id)
+    taken: set[int] = set()
+    for (step, calls, nth), ids in alike.items():
+        still = (callout.c.step == step, callout.c.calls == calls)
+        taken |= _move(tx, ids, still, {"calls": nth, "last_call": now, "next_step": now + every * 1000})
+    return [one for one in steps if one.row.id in taken]
 
 
 def _asked_by(tx: sa.Connection, taken: Sequence[Calling]) -> Iterable[tuple[Calling, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,23 @@ def of_alert(alert_id: int) -> str:
 
 def append(tx: sa.Connection, name: str, kind: str, at: int, body: Mapping[str, Any], who: str = "") -> str:
     """Adds one entry and returns its hash. The head row is locked until the transaction ends."""
+    return append_all(tx, name, kind, at, [body], who)
+
+
+def append_all(tx: sa.Connection, name: str, kind: str, at: int, bodies: Sequence[Mapping[str, Any]], who: str = "") -> str:
+    """Adds an entry for each body, in order, and returns the last one's hash; at least one. As many statements as for one."""
     n, previous = _head(tx, name)
-    text = canonical(body)
-    digest = entry_hash(name, n, at, kind, who, text, previous)
-    tx.execute(entry.insert().values(chain=name, n=n, at=at, kind=kind, who=who, body=text, previous=previous, hash=digest))
-    tx.execute(chain.update().where(chain.c.name == name).values(n=n, hash=digest))
-    return digest
+    rows: list[dict[str, Any]] = []
+    for number, body in enumerate(bodies, n):
+        text = canonical(body)
+        digest = entry_hash(name, number, at, kind, who, text, previous)
+        rows.append(
+            {"chain": name, "n": number, "at": at, "kind": kind, "who": who, "body": text, "previous": previous, "hash": digest}
+        )
+        previous = digest
+    tx.execute(entry.insert(), rows)
+    tx.execute(chain.update().where(chain.c.name == name).values(n=rows[-1]["n"], hash=previous))
+    return previous
 
 
 def _head(tx: sa.Connection, name: str) -> tuple[int, str]:

@@ -236,18 +236,43 @@ def _answer(tx: sa.Connection, found: _Found, told: Told, now: int) -> int:
     reports = told.verb in MEASURES
     owed = None if reports else _measures_within(tx, found.alert_id)
     measures_due = None if owed is None else now + owed * 1000
-    answered = tx.execute(
-        callout.update()
-        .where(*open_, callout.c.duty == "acknowledge", sa.or_(mine, callout.c.id.in_(_asked_for(found, posts))))
-        .values(**values, measures_due=measures_due)
-    ).rowcount
+    settled = list(
+        tx.execute(
+            callout.update()
+            .where(*open_, callout.c.duty == "acknowledge", sa.or_(mine, callout.c.id.in_(_asked_for(found, posts))))
+            .values(**values, measures_due=measures_due)
+            .returning(callout.c.id)
+        ).scalars()
+    )
+    more = 0
     if reports:
-        answered += tx.execute(callout.update().where(*open_, callout.c.duty == "measures", mine).values(**values)).rowcount
+        second = callout.update().where(*open_, callout.c.duty == "measures", mine).values(**values).returning(callout.c.id)
+        settled += tx.execute(second).scalars()
         of_alert = (callout.c.alert_id == found.alert_id, callout.c.measures_due.is_not(None), mine)
-        answered += tx.execute(callout.update().where(*of_alert).values(measures_due=None)).rowcount
-    if answered:
+        more = tx.execute(callout.update().where(*of_alert).values(measures_due=None)).rowcount
+    if settled or more:
         _withdraw(tx, found, posts, batches, f"answered by {told.how}")
-    return int(answered)
+        _call_off(tx, settled, batches, f"answered by {told.how}")
+    return len(settled) + int(more)
+
+
+def _call_off(tx: sa.Connection, settled: Sequence[int], batches: Sequence[Row], reason: str) -> None:
+    """Calls to others because of these duties, deputies and superiors, need not be made, unless another open duty wants them."""
+    wanted, still = called.alias("wanted"), callout.alias("still")
+    other = (
+        sa.select(sa.literal(1))
+        .select_from(wanted.join(still, still.c.id == wanted.c.callout_id))
+        .where(wanted.c.batch_id == called.c.batch_id, wanted.c.seq == called.c.seq, still.c.state == "open")
+        .correlate(called)
+    )
+    about = sa.select(called.c.batch_id, called.c.seq).where(called.c.callout_id.in_(settled), ~other.exists()).distinct()
+    by_id = {row.id: row for row in batches}
+    for batch_id, seq in tx.execute(about).all():
+        row = by_id.get(batch_id)
+        if row is None or (row.state == State.SENDING and row.call_from <= seq <= row.progress):
+            continue  # it has left, or is leaving
+        which = (delivery.c.batch_id == batch_id, delivery.c.seq == seq, delivery.c.state.is_(None))
+        tx.execute(delivery.update().where(*which).values(state=State.CANCELLED, reason=reason))
 
 
 def _asked_for(found: _Found, posts: Select) -> Select:

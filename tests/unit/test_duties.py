@@ -462,8 +462,8 @@ def test_a_link_confirms_its_own_duty_and_only_when_it_was_tapped(confirmed):
 def test_links_that_are_forged_of_another_delivery_or_over_are_not_good(confirmed):
     house = confirmed.gateway.house
     duties, alert_id, batch_id, token = a_link(confirmed)
-    name, signature = token.rsplit("-", 1)
-    upper = signature[:-1] + ("A" if signature[-1] != "A" else "B")
+    batch, seq, signature = token.split("-", 2)
+    name, upper = f"{batch}-{seq}", signature[:-1] + ("A" if signature[-1] != "A" else "B")
     forged = [
         f"{name}-{upper}",
         f"0{token}",

@@ -10,14 +10,16 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from broadcast.channels import open_peer
 from broadcast.delivery import FINAL, State, may_follow
+from broadcast.errors import ChannelError
 from broadcast.gateway import errands, open_ways
 from broadcast.ledger import tables as t
 from broadcast.tiers.regions import CodeSystem
@@ -26,7 +28,6 @@ from ..conftest import DEQING, open_story, read_folder
 from ..town import Town, a_town
 from .stories import warning
 
-SPEED = 5000.0  # a provider's minute is 12 ms here
 READ_SECONDS = 0.3  # a slower answer is a doubt, which the oracle holds for possible at any time
 TOWN = "330521115"  # 莫干山镇, with more villages than there are faults
 VILLAGES = tuple(f"{TOWN}20{n}" for n in (1, 2, 3))
@@ -51,17 +52,20 @@ class Way:
     severity: str = "Severe"
     doubt: str = "resend"
     doubt_seconds: int = 300
+    speed: float = 5000.0  # a provider's minute is 12 ms here
     pace: float = 0.0  # of the seconds that a story skips, so many must pass at the provider too, because it counts them
     villages: tuple[str, ...] = ()  # none: a new one for each warning
     options: Mapping[str, object] = field(default_factory=dict)
     accounts: Mapping[str, object] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    by_time: bool = False  # a doubt is settled by a report's own time, so each story begins when it really is
     over_http: bool = True
+    asked: bool = False  # it can be asked what became of a doubt, so in the end there is none
     fetched: bool = False  # it is asked who read
 
 
 POSTS = 'tier = "village"\nwho = ["VILLAGE_HEAD", "WARN_LEAD", "EVAC_LEAD"]\nby = ["{}"]'
-ANSWERING = POSTS + '\nranks = ["A"]\nanswer = "5min"'
+ANSWERING = POSTS + '\nranks = ["A"]\nanswer = "20h"'
 
 
 def same(address: str) -> str:
@@ -80,16 +84,16 @@ def told_once_more(taken: dict) -> list[str]:
 WAYS = {
     "ebd": Way(
         "ebd", "ebd-1", 'tier = "village"\nwho = "places"\nby = ["speaker"]', "5", told_once_more, lambda address: address[1:13],
-        said=lambda one: list(one["areas"]) if one["state"] in (2, 3) else [], doubt_seconds=180, villages=VILLAGES,
+        said=lambda one: list(one["areas"]) if one["state"] in (2, 3) else [], doubt_seconds=180, asked=True, villages=VILLAGES,
         options={"on_air_minutes": 1440},
     ),
     "mas": Way(
         "mas", "mas-1", POSTS.format("sms"), "SystemBusy", lambda one: list(one["mobiles"]), mobile,
-        said=lambda one: list(one["mobiles"]), doubt_seconds=120, options={"per_call": 2}, without=("smpp-1",),
+        said=lambda one: list(one["mobiles"]), doubt_seconds=120, options={"per_call": 2}, without=("smpp-1",), by_time=True,
     ),
     "smpp": Way(
         "smpp", "smpp-1", POSTS.format("sms"), "ESME_RTHROTTLED", lambda one: [one["mobile"]], mobile,
-        said=lambda one: [one["mobile"]], doubt_seconds=120, without=("mas-1",), over_http=False,
+        said=lambda one: [one["mobile"]], doubt_seconds=120, speed=200.0, without=("mas-1",), by_time=True, over_http=False,
     ),
     "vms": Way(
         "vms", "vms-1", ANSWERING.format("voice"), "Throttling.User", lambda one: [one["number"]], mobile,
@@ -107,7 +111,7 @@ WAYS = {
         severity="Moderate", doubt="hold", pace=601.0, options={"with_token": False}, without=("ding-1",),
     ),
     "grid": Way(
-        "grid", "grid-1", 'tier = "grid"\nwho = ["GRID_HEAD", "MICROGRID_HEAD"]\nby = ["grid"]\nanswer = "5min"', "429",
+        "grid", "grid-1", 'tier = "grid"\nwho = ["GRID_HEAD", "MICROGRID_HEAD"]\nby = ["grid"]\nanswer = "20h"', "429",
         lambda one: [one["account"]], same, said=lambda one: [one["account"]] if one["state"] in ("signed", "done") else [],
         answered=lambda one: [one["account"]] if one["state"] in ("signed", "done") else [], deduplicates=True,
         villages=VILLAGES[:1],
@@ -156,8 +160,8 @@ def house(request, tmp_path_factory, sqlite_pattern) -> Iterator[House]:
     # Of a sender whose codes are known: else a code that is another village's in the other system warns both.
     story.gateway.house.sources = [replace(one, code_system=CodeSystem.NBS) for one in story.gateway.house.sources]
     try:
-        with a_town(story, speed=SPEED, options=options, accounts=accounts, without=way.without) as town:
-            # Every story forwards the clock: begun in the past, it never runs ahead of the far ends'.
+        with a_town(story, speed=way.speed, options=options, accounts=accounts, without=way.without) as town:
+            # Every story forwards the clock: begun in the past, it does not run ahead of the far ends'.
             story.clock.forward(hours=-20)
             if way.peer == "smpp-1":
                 use_smpp(town)
@@ -170,8 +174,10 @@ def a_plan(way: Way) -> dict[str, str]:
     """The county's default, and for rainstorms one rule alone: nobody is told by another channel."""
     files = read_folder(DEQING / "plans", "default.toml", "release.toml")
     rule = f'in_doubt = "{way.doubt}"\n[[level.{{0}}.tell]]\n{way.tell}\nwithin = "6h"\n'
-    sections = [f"[level.{level}]\n{rule.format(level)}" for level in ("orange", "yellow")]
-    files["rainstorm.toml"] = "\n".join(['title = "测试"', 'extends = "default"', 'events = ["11B03"]', *sections])
+    ladder = 'calls = 1\nevery = "24h"\npatience = "24h"\nthen = ["door"]\nvoice = "when_silent"\n'  # by nothing else, whatever the hour
+    night = '[night]\nfrom = "22:00"\nto = "06:00"\nlevels = []'
+    sections = [f"[level.{level}.callout]\n{ladder}[level.{level}]\n{rule.format(level)}" for level in ("orange", "yellow")]
+    files["rainstorm.toml"] = "\n".join(['title = "测试"', 'extends = "default"', 'events = ["11B03"]', night, *sections])
     return files
 
 
@@ -209,6 +215,8 @@ class House:
     def a_warning(self) -> bytes:
         """Of a rainstorm in a village that no warning went to before."""
         self.warned += 1
+        if self.way.by_time:
+            self.town.story.clock.now = datetime.now(UTC)
         villages = sorted(region.code for region in self.town.gateway.house.books.regions if region.code.startswith(TOWN))
         codes = self.way.villages or (villages[self.warned],)
         return warning(self.town.story, area="测试村", codes=codes, severity=self.way.severity, expires=timedelta(hours=24))
@@ -219,7 +227,7 @@ class House:
     def forward(self, seconds: float) -> None:
         """Both clocks: ours at once, the provider's by waiting for as much of it as matters there."""
         self.town.story.clock.forward(seconds=seconds)
-        time.sleep(min(seconds, self.way.pace) / SPEED)
+        time.sleep(min(seconds, self.way.pace) / self.way.speed)
 
     def rest(self) -> None:
         """Works until the far end has said all that it has to say, and all of it was understood."""
@@ -238,7 +246,8 @@ class House:
         house = self.town.gateway.house
         if self.way.peer == "smpp-1" and self._owed():
             keep = lambda one: self.town.gateway.keep([("smpp-1", one.path, one.headers, one.body)])  # noqa: E731
-            house.peers["smpp-1"].channel.collect(keep, 0.02)
+            with suppress(ChannelError):  # the line broke: the next look binds anew
+                house.peers["smpp-1"].channel.collect(keep, 0.02)
         elif self.way.fetched and not self._owed():
             errands.collect(house, house.peers[self.way.peer])
 
@@ -337,6 +346,7 @@ class Oracle:
         assert len(rows) >= 3, "the story is about nobody"
         for row in rows:
             assert row.state in FINAL | {State.ACCEPTED, State.IN_DOUBT}, row
+            assert row.state is not State.IN_DOUBT or not self.house.way.asked, "nobody asked about the doubt"
             assert taken[row.target] or row.state is State.IN_DOUBT, "lost"
             known = row.state is State.DELIVERED or row.target not in said
             # A far end that speaks only when asked about a number says nothing of what it never gave us the number of.
@@ -399,12 +409,20 @@ def test_only_what_may_have_left_is_in_doubt(house):
 
 def test_without_an_access_token_nothing_leaves_and_all_of_it_leaves_later(sqlite_story):
     """The door for the token is the same provider's: that it fails says certainly that no message left."""
-    with a_town(sqlite_story, without=("notice-1",)) as town:
+    nobody_answers = {"vms": {"press_share": 0.0, "hear_share": 0.0}, "zwdd": {"read_share": 0.0}, "grid": {"signed_share": 0.0}}
+    with a_town(sqlite_story, without=("notice-1",), accounts=nobody_answers) as town:
         town.fault("zwdd", close_without_answer="after")
         sent = town.send(warning(town.story, area="测试村", codes=VILLAGES[:1]))
         assert town.states(sent, "zwdd") == {"deferred"} and not town.received("zwdd")
+        owed = len(town.rows(sent, "zwdd"))
         town.fault("zwdd")
-        town.story.clock.forward(seconds=61)
+        town.story.clock.forward(seconds=31)
         town.until(lambda: not town.states(sent, "zwdd") & {"deferred", "planned"})
         told = Counter(who for one in town.received("zwdd") for who in one["receivers"])
-        assert set(told.values()) == {1} and len(told) == len(town.rows(sent, "zwdd"))
+        assert set(told.values()) == {1} and len(told) == owed
+
+
+def test_a_warning_without_the_name_of_its_area_reaches_other_platforms_too(sqlite_story):
+    with a_town(sqlite_story) as town:
+        sent = town.send(warning(town.story, area="", codes=VILLAGES[:1]))
+        assert town.states(sent, "feed") == {"accepted"}

@@ -155,12 +155,12 @@ def test_calls_that_certainly_did_not_leave_cost_nobody_anything(sqlite_story):
     story = sqlite_story
     story.gateway.house.ways = {**story.gateway.house.ways, **open_ways([vms()])}
     story.gateway.submit(story.gateway.read(warning(story, area="测试村", codes=("330521115201",))))
-    for _ in range(3):  # orange: two an hour, one a minute
+    for _ in range(2):  # one call a minute is allowed
         story.work()
         story.clock.forward(seconds=30)
     with story.gateway.ledger.read() as tx:
         tried = tx.execute(sa.select(sa.func.max(t.batch.c.attempt)).where(t.batch.c.channel == "voice")).scalar_one()
-        assert tried >= 3
+        assert tried >= 2
         assert tx.execute(sa.select(sa.func.count()).select_from(t.dialled)).scalar_one() == 0
 
 
