@@ -231,7 +231,7 @@ SQUARE = st.builds(
 )
 AREA = st.builds(
     Area,
-    WORDS,
+    WORD,  # one without a name gets words, see below
     st.lists(SQUARE, max_size=2).map(tuple),
     st.lists(st.builds(Circle, LATITUDE, LONGITUDE, st.floats(0, 20_000)), max_size=2).map(tuple),
     st.lists(st.builds(Geocode, WORD, WORD), max_size=4, unique=True).map(tuple),
@@ -293,3 +293,13 @@ def test_what_is_written_is_read_back_the_same(alert):
 
     assert replace(again, repairs=(), sha256="") == alert
     assert cap.write(again) == written
+
+
+def test_an_area_without_a_name_is_named_by_its_codes_because_cap_wants_words():
+    areas = (Area("", (), (), (Geocode("330521115", "NBS"),), None, None), Area("", (), (), (), None, None))
+    alert = Alert(
+        identifier=Identifier("33052141600000_1"), sender="33052141600000", sent=datetime(2023, 7, 5, tzinfo=UTC), status=Status.ACTUAL,
+        msg_type=MsgType.ALERT, scope=Scope.PUBLIC, infos=(Info(event="暴雨", event_code="11B03", severity=Severity.SEVERE, areas=areas),),
+    )  # fmt: skip
+    root = etree.fromstring(cap.write(alert))
+    assert [one.text for one in root.iter("{*}areaDesc")] == ["330521115", "未注明区域"]
