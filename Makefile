@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# -n: two test processes share the machine; integration stories start six processes each.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# -n: more test processes than most machines have cores, as stories wait for far ends half of their time.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile
 
 .PHONY: demo test lint types check wheel clean
 

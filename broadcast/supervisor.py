@@ -155,7 +155,9 @@ def run(children: Sequence[Child], *, first: Child | None = None, ready: Callabl
                     log.warning("%s ended (%s): started again", child.name, code)
                     running[child.name] = _start(child)
     finally:
+        last = running.pop(first.name, None) if first else None
         _stop(list(reversed(running.values())))
+        _stop([last] if last else [])  # after the others: a worker without its Redis is slow to end
     return 0
 
 

@@ -28,6 +28,7 @@ from broadcast.simulator import (
     ZwddAccount,
     example_signers,
 )
+from broadcast.tiers.regions import CodeSystem
 
 from .conftest import Story
 from .serving import served
@@ -150,7 +151,10 @@ def a_town(
         config = replace(config, **{key: dataclasses.replace(getattr(config, key), **fields)})
     story.clock.now = datetime.now(UTC)  # the far ends look at the times in what they get
     with Simulator(config) as simulator:
-        story.gateway.house.county = replace(story.gateway.house.county, public_url=base)
+        house = story.gateway.house
+        house.county = replace(house.county, public_url=base)
+        # Established: without it a code of 莫干山镇 may mean a second town as well, and each call is one over HTTP here.
+        house.sources = [replace(one, code_system=CodeSystem.NBS) for one in house.sources]
         found = [peer for peer in peers(simulator, base, options or {}) if peer.name not in without]
         here = {peer.name for peer in found}
         order = {level: {c: tuple(n for n in names if n in here) for c, names in by.items()} for level, by in ORDER.items()}

@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
 
 from ..tiers.roster import mask
 from . import (
@@ -78,6 +76,9 @@ class Ledger:
 
     def migrate(self) -> None:
         """Brings the tables to this version's. Raises LedgerUnavailable."""
+        from alembic import command  # a tenth of a second of every process's start, needed by this one
+        from alembic.config import Config
+
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.database.write() as tx:

@@ -180,8 +180,9 @@ def _send_again(tx: sa.Connection, held: Held, seqs: Sequence[int], over: bool, 
 
 
 def _of_answered(tx: sa.Connection, held: Held, seqs: Sequence[int]) -> list[int]:
-    """Those of them whose post has answered by another way meanwhile."""
-    its = (delivery.c.batch_id == held.batch_id, delivery.c.seq.in_(seqs), sending.has_answered(held.alert_id))
+    """Those of them that an answer by another way has made needless meanwhile."""
+    needless = sending.needless(held.purpose, held.alert_id)
+    its = (delivery.c.batch_id == held.batch_id, delivery.c.seq.in_(seqs), needless)
     return list(tx.execute(sa.select(delivery.c.seq).where(*its).order_by(delivery.c.seq)).scalars())
 
 

@@ -14,7 +14,7 @@ from . import chain
 from .alerts import AlertState
 from .engine import Database, Row
 from .limits import Numbered, as_numbered
-from .tables import OWED, address, alert, batch, breaker, call_number, callout, delivery, receipt, rule, wording
+from .tables import OWED, address, alert, batch, breaker, call_number, called, callout, delivery, receipt, rule, wording
 
 LEASE = 5.0  # seconds; renewed every LEASE / 3 while a call runs
 
@@ -179,18 +179,27 @@ def call_off(tx: sa.Connection, row: Row, now: int) -> None:
 
 
 def drop_answered(tx: sa.Connection, row: Row) -> int:
-    """What an owed alarm need not say any more, as its person answered while it was under way; returns how much."""
-    if row.purpose != "alarm" or row.lane == "bulk":
+    """What an owed batch need not say any more, as its persons answered while it was under way; returns how much."""
+    if row.lane == "bulk":
         return 0
     state = State.IN_DOUBT if row.only_peer else State.CANCELLED  # what a far end may know already may have been heard
-    mine = (delivery.c.batch_id == row.id, delivery.c.state.is_(None), has_answered(row.alert_id))
+    mine = (delivery.c.batch_id == row.id, delivery.c.state.is_(None), needless(row.purpose, row.alert_id))
     return tx.execute(delivery.update().where(*mine).values(state=state, reason="answered meanwhile")).rowcount
 
 
-def has_answered(alert_id: int) -> sa.ColumnElement[bool]:
-    """Of a delivery: its post has answered that alert, by whatever way."""
-    its = (callout.c.alert_id == alert_id, callout.c.post_id == delivery.c.post_id)
-    return sa.select(callout.c.id).where(*its, callout.c.duty == "acknowledge", callout.c.state == "answered").exists()
+def needless(purpose: str, alert_id: int) -> sa.ColumnElement[bool]:
+    """Of a delivery: an answer, by whatever way, has made it needless.
+
+    An alarm when its post has answered; a call of the ladder when nothing that it was made for is open any more: a superior
+    who has answered for themselves is still called for a silent village.
+    """
+    if purpose == "alarm":
+        its = (callout.c.alert_id == alert_id, callout.c.post_id == delivery.c.post_id)
+        return sa.select(callout.c.id).where(*its, callout.c.duty == "acknowledge", callout.c.state == "answered").exists()
+    if purpose.startswith(("callout.", "escalation.")):
+        for_ = (called.c.batch_id == delivery.c.batch_id, called.c.seq == delivery.c.seq, callout.c.state == "open")
+        return ~sa.select(callout.c.id).join(called, called.c.callout_id == callout.c.id).where(*for_).exists()
+    return sa.false()
 
 
 def nothing_left(tx: sa.Connection, row: Row, now: int) -> None:
@@ -567,7 +576,9 @@ def _resend(tx: sa.Connection, row: Row, now: int) -> int:
     if state not in (State.PLANNED, State.DEFERRED):  # whoever only inherited the batch's state keeps it, now as their own
         tx.execute(delivery.update().where(of_batch, delivery.c.state.is_(None)).values(state=state))
     # Whoever has answered meanwhile has it: their doubt stays one, and nobody is told again for it.
-    in_doubt = sa.and_(delivery.c.state == State.IN_DOUBT, ~has_answered(row.alert_id))
+    doubt, answered = delivery.c.state == State.IN_DOUBT, needless(row.purpose, row.alert_id)
+    tx.execute(delivery.update().where(of_batch, doubt, answered).values(reason="answered meanwhile: not sent again"))
+    in_doubt = sa.and_(doubt, ~answered)
     freed = tx.execute(delivery.update().where(of_batch, in_doubt).values(state=None, reason=None)).rowcount
     if freed:
         values = {"state": State.DEFERRED, "due": now, "rung": None, "doubled": True, "reason": "sent again out of doubt"}

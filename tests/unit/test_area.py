@@ -347,7 +347,7 @@ AREAS = st.builds(
 SYSTEMS = st.sampled_from([None, *CodeSystem])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(st.lists(AREAS, max_size=3), SYSTEMS)
 def test_any_area_is_read_without_an_error_into_a_minimal_cover(areas, system):
     coverage = cover(alert(*areas), DEQING, system)
@@ -363,13 +363,13 @@ def test_any_area_is_read_without_an_error_into_a_minimal_cover(areas, system):
 UNPLACED = st.text(alphabet=st.characters(exclude_characters="县市省全德清湖州浙江", codec="utf-8"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(UNPLACED, st.lists(st.from_regex(r"\A(330521[6-9][0-9]{5}|3306[0-9]{8}|[0-9]{1,5})\Z"), max_size=4), SYSTEMS)
 def test_what_cannot_be_resolved_never_covers_the_county(description, codes, system):
     assert "330521" not in covered(description, ",".join(codes), system).roots
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(st.sets(st.sampled_from([region.code for region in DEQING if region.tier is not Tier.COUNTY]), min_size=1), SYSTEMS)
 def test_a_place_whose_code_and_name_are_given_is_always_warned(codes, system):
     description = "、".join(DEQING[code].name for code in sorted(codes))

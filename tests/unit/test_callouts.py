@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import sqlalchemy as sa
 
-from broadcast.ledger import replies
+from broadcast.ledger import replies, sending
 from broadcast.ledger import tables as t
 from broadcast.ledger.replies import Told
 
@@ -106,6 +106,56 @@ def test_nobody_is_called_after_the_answer(story):
     minutes(story, 30)
     assert of(story, sent, "VILLAGE_HEAD").state == "answered"
     assert calls_for(story, head.number) == before
+
+
+def test_a_call_that_was_put_off_while_the_answer_came_is_not_made_after_it(story):
+    """The classic bug: calls that go on after the answer, here of one that a worker held and could not make."""
+    red(story)
+    house, second = story.gateway.house, None
+    while second is None:  # the bell for the second call rings, and nobody has heard it yet
+        story.clock.forward(seconds=30)
+        story.gateway.sweep()
+        second = next((number for _, number in story.rung if purpose_of(story, number) == "callout.principal.2"), None)
+        if second is None:
+            story.work()
+    held = claimed(story, second)
+    with house.ledger.read() as tx:
+        number, *others = for_whom(tx, second)
+    story.gateway.enter_answer(number, story.operator("DUTY_OFFICER"), "acknowledged", "测试")
+    with house.ledger.write() as tx:
+        sending.defer(tx, held, "503", house.now(), house.now())
+    before = len(story.sent("voice"))
+    story.rung.clear()
+    story.gateway.deliver(second)
+    with house.ledger.read() as tx:
+        rows = tx.execute(
+            sa.select(t.called.c.callout_id, t.delivery.c.state, t.delivery.c.reason)
+            .join(t.delivery, sa.and_(t.delivery.c.batch_id == t.called.c.batch_id, t.delivery.c.seq == t.called.c.seq))
+            .where(t.called.c.batch_id == second, t.called.c.callout_id == number)
+        ).all()
+    assert [(row.state, row.reason) for row in rows] == [("cancelled", "answered meanwhile")]
+    assert len(story.sent("voice")) - before == len(others) > 0  # the others of the batch are called all the same
+
+
+def purpose_of(story, batch_id: int) -> str:
+    with story.gateway.ledger.read() as tx:
+        return tx.execute(sa.select(t.batch.c.purpose).where(t.batch.c.id == batch_id)).scalar_one()
+
+
+def for_whom(tx, batch_id: int) -> list[int]:
+    return list(tx.execute(sa.select(t.called.c.callout_id).where(t.called.c.batch_id == batch_id).distinct()).scalars())
+
+
+def claimed(story, batch_id: int) -> sending.Held:
+    """As a worker holds it that is about to make the first call."""
+    house = story.gateway.house
+    with house.ledger.write() as tx:
+        row, pieces = sending.owed(tx, batch_id, house.now())
+        held = sending.claim(
+            house.ledger.database, tx, row, pieces, peer="voice-loopback", holder="w", per_call=len(pieces), now=house.now()
+        )
+    assert held is not None
+    return held
 
 
 def test_the_deputys_answer_counts_for_the_post(sqlite_story):

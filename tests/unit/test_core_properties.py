@@ -439,7 +439,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     plan=PLANS,
     script=st.lists(st.sampled_from(OUTCOMES), max_size=14),

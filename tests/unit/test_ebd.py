@@ -234,7 +234,6 @@ def expected(text: str) -> str:
     return line.strip(" ")
 
 
-@settings(max_examples=300)
 @given(st.text(st.characters(codec=None)) | st.text("\"'\\ <>&;]\r\n\t测\x00\ud800\u2028\x85", max_size=40))
 @example("]]> <![CDATA[ &amp; &#0; -- <!-- ")
 def test_any_text_comes_back_as_documented(text):
@@ -826,7 +825,7 @@ TORN = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(
     ANYTHING | DAMAGED | TORN,
     st.text(max_size=40) | st.just("multipart/form-data; boundary=0"),

@@ -73,7 +73,7 @@ def _candidates(roster, rule, inside):
                 yield place.region, key, place.address
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(persons=persons, posts=posts, residents=residents, rules=rules, covered=covered)
 def test_sql_tells_whom_the_reference_tells_in_batches_of_the_size_asked_for(ledger, persons, posts, residents, rules, covered):
     roster = _roster(persons, posts, residents)

@@ -393,7 +393,6 @@ def test_nothing_is_lost_doubled_or_claimed(house, fault):
     oracle.end()
 
 
-@pytest.mark.xfail(strict=True, reason="InDoubt does not say how much of a call may have left: a DING's call is all in doubt")
 @pytest.mark.parametrize("house", ["zwdd-ding"], indirect=True)
 def test_only_what_may_have_left_is_in_doubt(house):
     """Each DING is a request of its own: the hang-up of the first leaves no doubt about those that were not begun."""
@@ -407,10 +406,10 @@ def test_only_what_may_have_left_is_in_doubt(house):
     assert states[State.IN_DOUBT] == 1 < sum(states.values())
 
 
-def test_without_an_access_token_nothing_leaves_and_all_of_it_leaves_later(sqlite_story):
+def test_without_an_access_token_nothing_leaves_and_all_of_it_leaves_later(lean_story):
     """The door for the token is the same provider's: that it fails says certainly that no message left."""
     nobody_answers = {"vms": {"press_share": 0.0, "hear_share": 0.0}, "zwdd": {"read_share": 0.0}, "grid": {"signed_share": 0.0}}
-    with a_town(sqlite_story, without=("notice-1",), accounts=nobody_answers) as town:
+    with a_town(lean_story, without=("notice-1",), accounts=nobody_answers) as town:
         town.fault("zwdd", close_without_answer="after")
         sent = town.send(warning(town.story, area="测试村", codes=VILLAGES[:1]))
         assert town.states(sent, "zwdd") == {"deferred"} and not town.received("zwdd")
@@ -422,7 +421,7 @@ def test_without_an_access_token_nothing_leaves_and_all_of_it_leaves_later(sqlit
         assert set(told.values()) == {1} and len(told) == owed
 
 
-def test_a_warning_without_the_name_of_its_area_reaches_other_platforms_too(sqlite_story):
-    with a_town(sqlite_story) as town:
+def test_a_warning_without_the_name_of_its_area_reaches_other_platforms_too(lean_story):
+    with a_town(lean_story) as town:
         sent = town.send(warning(town.story, area="", codes=VILLAGES[:1]))
         assert town.states(sent, "feed") == {"accepted"}

@@ -476,7 +476,7 @@ letters = st.fixed_dictionaries(
 
 
 @given(body=(json_values | letters).map(json.dumps).map(str.encode))
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 def test_any_signed_letter_is_a_meaning_or_a_value_error_and_what_is_kept_can_be_stored(body):
     channel, callback = READER, signed(body)
     assert channel.answer(callback).status == 200
@@ -500,7 +500,7 @@ def test_any_signed_letter_is_a_meaning_or_a_value_error_and_what_is_kept_can_be
         st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"]), st.text(max_size=40) | st.just("v1,AAAA")
     ),
 )
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 def test_any_foreign_request_is_a_value_error_and_a_401(body, headers):
     callback = Callback("/callbacks/grid-1", headers, body)
     assert READER.answer(callback).status == 401

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -206,7 +206,6 @@ ANY_ALERT = st.builds(
 )
 
 
-@settings(max_examples=300)
 @given(ANY_ALERT, st.booleans())
 def test_any_alert_is_written_as_valid_cap(alert, area_sms):
     assert_valid(cap.write(alert, area_sms=area_sms))
@@ -283,7 +282,6 @@ ALERT = st.builds(
 )
 
 
-@settings(max_examples=200)
 @given(ALERT)
 def test_what_is_written_is_read_back_the_same(alert):
     written = cap.write(alert)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcast.alert import Alert
@@ -274,7 +274,6 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(raw)
 
 
-@settings(max_examples=300)
 @given(mutated())
 def test_mutated_warnings_are_read_or_refused(raw):
     outcome(raw)
@@ -299,7 +298,6 @@ def trees(draw: st.DrawFn, depth: int = 4) -> str:
     return f"<{name}>{''.join(draw(st.lists(trees(depth - 1), max_size=4)))}</{name}>"
 
 
-@settings(max_examples=300)
 @given(st.lists(trees(), max_size=6), st.booleans(), st.booleans())
 def test_random_elements_under_real_names_are_read_or_refused(parts, complete, national):
     source = NATIONAL if national else CAP
@@ -315,7 +313,6 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300)
 @given(st.dictionaries(NAMES, JSON_VALUES, max_size=8), st.booleans())
 def test_random_json_under_real_names_is_read_or_refused(content, complete):
     outcome(json.dumps(valid_json() | content if complete else content).encode())

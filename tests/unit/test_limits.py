@@ -123,7 +123,7 @@ def slowly(calls: list[int], allowances: list[Allowance], now: int) -> int:
     return next(moment for moment in moments if moment >= now and may_call(calls, allowances, moment))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     calls=st.lists(moments, max_size=12),
     allowances=st.lists(

@@ -637,7 +637,7 @@ READER = Mas(options(serial_digits=2))
 
 
 @given(body=st.binary(max_size=200) | (json_values | nearly | st.lists(nearly, max_size=3)).map(json.dumps).map(str.encode))
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 def test_any_body_is_reports_or_a_value_error_and_what_is_kept_can_be_stored(body):
     try:
         found = READER.read(Callback("/callback/mas", {}, body))

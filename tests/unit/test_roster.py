@@ -195,7 +195,7 @@ def test_residents_that_were_changed_after_the_check_are_refused_and_not_passed_
         list(loaded.residents())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=300))
 def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path, noise):
     load(tmp_path)

@@ -38,7 +38,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory):
     made.close()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(STEPS, st.booleans()), max_size=8))
 def test_nobody_who_was_answered_for_is_sent_to_again(ledger, steps):
     batch_id = a_batch(ledger, size=SIZE)

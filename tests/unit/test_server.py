@@ -192,7 +192,7 @@ _NEARLY_REPORTS = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=200) | (_NEARLY_REPORTS | st.lists(_NEARLY_REPORTS, max_size=3)).map(lambda one: json.dumps(one).encode())
 )

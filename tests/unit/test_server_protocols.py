@@ -120,7 +120,7 @@ HEADERS = st.dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(BODIES, HEADERS)
 def test_every_callback_is_kept_and_answered_never_with_a_500(gateway, app, caplog, body, headers):
     before = kept(gateway)
@@ -145,7 +145,7 @@ def kept(gateway: Gateway) -> int:
         return tx.execute(sa.select(sa.func.count()).select_from(t.inbox)).scalar_one()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(BODIES, HEADERS)
 def test_whatever_was_kept_is_understood_or_marked_and_breaks_no_channel(gateway, body, headers):
     shown = {name: value.decode("latin-1") for name, value in headers.items()}

@@ -227,7 +227,7 @@ def test_the_same_words_to_the_same_number_are_refused_for_a_minute():
 
 
 @given(body=st.binary(max_size=300) | st.from_type(type(None)).map(lambda _: base64.b64encode(b"[" * 90_000)))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_get_an_answer_and_the_stand_in_lives_on(customer, body):
     status, answer = customer.post("/sms/norsubmit", body)
     assert status == 200
@@ -485,7 +485,7 @@ def test_all_providers_stand_at_one_port_each_with_faults_of_its_own():
 @given(
     body=st.binary(max_size=200), path=st.sampled_from(["/", "/sms/report", "/grid/tasks", "/EB/ebdsvc.html", "/gettoken.json"])
 )
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 def test_any_bytes_at_any_door_get_an_answer(everyone, body, path):
     assert 200 <= Customer(everyone.url).post(path, body)[0] < 500
 

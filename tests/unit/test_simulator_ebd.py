@@ -810,7 +810,7 @@ def test_the_composed_heartbeat_is_taken_without_a_signature(county):
     assert county.take(post(beat, (SHARED / f"samples/ebd/unsigned_EBDT_{beat}.tar").read_bytes()))[0] == "1"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=3000), st.tuples(st.integers(0, 6000), st.binary(max_size=8))))
 def test_whatever_comes_is_answered_and_nothing_unsigned_is_heard(county, noise):
     request = post(*signed(message(1)))
@@ -825,7 +825,7 @@ def test_whatever_comes_is_answered_and_nothing_unsigned_is_heard(county, noise)
     assert {one["text"] for one in county.platform.received()} <= {WARNING}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(["EBDID", "URL", "EBMID", "StartTime", "EndTime", "AreaCode", "Severity", "MsgDesc"]),
     words=st.text(max_size=50),

@@ -400,7 +400,7 @@ def test_told_to_refuse_it_takes_nothing(grid, word, status):
     assert grid.platform.received() == []
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(
         st.binary(max_size=300).map(lambda data: data.decode("utf-8", "replace").encode()),
@@ -418,7 +418,7 @@ def test_whatever_is_signed_is_answered(grid, body):
     assert grid.take(body)[0] in (200, 404, 409, 422)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature", "content-type"]), st.text()),
     st.binary(),
@@ -588,7 +588,7 @@ def test_faults_of_the_feed(feed):
     assert feed.platform.received()[0]["passed_on"] is False and feed.shown == []
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, len(CAP)), st.text(max_size=20))
 def test_whatever_is_signed_as_cap_is_answered(feed, at, noise):
     document = (CAP[:at] + noise + CAP[at + len(noise) :]).encode("utf-8", "replace")

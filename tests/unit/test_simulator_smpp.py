@@ -271,7 +271,7 @@ def test_what_it_does_not_know_is_nacked_and_what_it_cannot_measure_ends_the_lin
 
 
 @given(body=st.binary(max_size=120), command=st.sampled_from([0x04, 0x02, 0x80000005]))
-@settings(max_examples=80, deadline=None)
+@settings(deadline=None)
 def test_any_body_is_answered_and_the_session_lives_on(lasting, body, command):
     with raw(lasting) as line:
         line.sendall(bind(command=0x02))

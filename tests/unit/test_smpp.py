@@ -112,7 +112,7 @@ def test_a_longer_text_goes_as_one_payload_under_one_id(bench, centre, units, pa
 
 
 @given(text=st.text(st.characters(exclude_categories=("Cs",)) | st.just("𠮷"), min_size=1, max_size=120))
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 def test_every_text_arrives_as_it_was_written_and_no_rare_hanzi_is_cut(text):
     channel = Smpp(options(signature="测"))
     fields = channel._fields(ONE, replace(ONE.messages[0], text=text))  # what is composed, without a socket for each example
@@ -707,7 +707,7 @@ def test_what_is_no_deliver_sm_is_a_value_error_without_a_number(raw):
         optional=st.lists(st.tuples(st.sampled_from([0x1E, 0x424, 0x427, 0x1400]), st.binary(max_size=80)), max_size=4),
     )
 )
-@settings(max_examples=400, deadline=None)
+@settings(deadline=None)
 def test_any_bytes_are_heard_or_a_value_error_and_what_is_kept_can_be_stored(raw):
     try:
         [heard] = READER.read(Callback("deliver_sm", {}, raw))

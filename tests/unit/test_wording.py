@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcast import intake
@@ -263,7 +263,6 @@ NAMES = st.text(st.characters(codec="utf-8"), max_size=120) | st.text("𠮷暴�
     refers=st.sampled_from(["", "暴雨黄色预警", "red", "乱写", "1234567890"]),
     hazard=st.sampled_from(HAZARDS),
 )
-@settings(max_examples=400)
 def test_whatever_the_fields_hold_the_words_fit(
     regions, event, issuer, description, headline, signature, level, picks, told, status, msg_type, signal, refers, hazard
 ):

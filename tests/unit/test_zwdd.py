@@ -195,7 +195,7 @@ def notice(url: str = "http://127.0.0.1:1", **changes: object) -> ZwddNotice:
 
 
 def ding(url: str = "http://127.0.0.1:1", **changes: object) -> ZwddDing:
-    return ZwddDing(ZwddDingOptions.model_validate(given_options(url, creator=CREATOR, **changes)))
+    return ZwddDing(ZwddDingOptions.model_validate(given_options(url, **({"creator": CREATOR, "per_call": 20} | changes))))
 
 
 def call(addresses=ACCOUNTS, text: str = TEXT, purpose: Purpose = Purpose.ALARM, attempt: int = 1) -> Call:

@@ -41,6 +41,7 @@ class ZwddOptions(BaseModel):
     # ASSUMPTION: a call carries access_token as one more signed parameter. Public clients do it both ways, and no public
     # document says that the signature alone will do. False: no token is fetched.
     with_token: bool = True
+    doubt_seconds: int = Field(300, ge=1, le=86_400)
     ip: Word = "127.0.0.1"  # what the platform's own signer says about the caller; not signed
     mac: Word = "00:00:00:00:00:00"
     ca_file: FilePath | None = None

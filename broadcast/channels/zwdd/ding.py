@@ -29,7 +29,7 @@ class ZwddDingOptions(ZwddOptions):
     creator: Annotated[str, StringConstraints(pattern=rf"^{ACCOUNT.pattern}$")] = Field(repr=False)  # accountId: who calls
     notify_type: Literal["app", "sms"] = "app"
     path: Literal["/gov/ding/isv/send.json", "/ding/isv/send.json"] = "/gov/ding/isv/send.json"  # the second is newer
-    per_call: int = Field(20, ge=1, le=100)
+    per_call: int = Field(1, ge=1, le=100)  # of one lease: each DING is a request of its own, and a death leaves as many in doubt
     text_limit: int = Field(TEXT_LIMIT, ge=1, le=2000)
     collect_seconds: int = Field(30, ge=0, le=3600)  # how often it is asked who read and confirmed; 0 = never
 
@@ -38,7 +38,7 @@ class ZwddDing(OneWay):
     """One app's DINGs: acknowledged by the link in its words, or by the DING's own button. Read is reached, never an answer."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        per_call=20, text_limit=TEXT_LIMIT, unit="utf8", one_text=False, receipts=True, acknowledges=True, collect_seconds=30
+        per_call=1, text_limit=TEXT_LIMIT, unit="utf8", one_text=False, receipts=True, acknowledges=True, collect_seconds=30
     )
     Options: ClassVar[type[BaseModel]] = ZwddDingOptions
     serves: ClassVar[frozenset[str]] = frozenset({"zwdd"})
