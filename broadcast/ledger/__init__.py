@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-
 from ..tiers.roster import mask
 from . import (
     alerts,
