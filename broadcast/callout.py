@@ -20,10 +20,8 @@ __all__ = [
     "Standing",
     "Step",
     "Tally",
-    "Tell",
     "Wait",
     "next_callout_step",
-    "next_release_step",
     "place_answered",
     "roll_up",
 ]
@@ -135,30 +133,3 @@ def roll_up(parents: Mapping[str, str | None], answered: Mapping[str, bool]) -> 
             totals[above] = Tally(known.answered + has, known.places + 1)
             above = parents.get(above)
     return totals
-
-
-# ── release: somebody must approve a warning that waits ──
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Reach these ranks of the approvers now; then look again at `then`."""
-
-    step: str
-    ranks: tuple[str, ...]
-    then: datetime | None
-
-
-def next_release_step(step: str, opened: datetime, due: datetime, now: datetime) -> Wait | Tell:
-    """Who must approve is told at once (principals), at half the time their deputies too, at the deadline all is red.
-
-    The last step has no next one: an overdue approval stays open and turns `health` red until a person acts.
-    """
-    half = opened + (due - opened) / 2
-    if step == "opened":
-        return Tell("principals", ("A",), half)
-    if step == "principals":
-        return Wait(half) if now < half else Tell("deputies", ("B",), due)
-    if step == "deputies":
-        return Wait(due) if now < due else Tell("overdue", (), None)
-    return Wait(now + timedelta(days=3650))

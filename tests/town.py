@@ -28,10 +28,10 @@ from broadcast.simulator import (
     ZwddAccount,
     example_signers,
 )
-from broadcast.tiers.regions import CodeSystem
 
 from .conftest import Story
 from .serving import served
+from .unit.stories import writes_our_codes
 
 SECRET = "town-secret-of-the-callbacks"
 PLATFORMS = ("city", "anji", "changxing")
@@ -153,8 +153,7 @@ def a_town(
     with Simulator(config) as simulator:
         house = story.gateway.house
         house.county = replace(house.county, public_url=base)
-        # Established: without it a code of 莫干山镇 may mean a second town as well, and each call is one over HTTP here.
-        house.sources = [replace(one, code_system=CodeSystem.NBS) for one in house.sources]
+        writes_our_codes(story)
         found = [peer for peer in peers(simulator, base, options or {}) if peer.name not in without]
         here = {peer.name for peer in found}
         order = {level: {c: tuple(n for n in names if n in here) for c, names in by.items()} for level, by in ORDER.items()}

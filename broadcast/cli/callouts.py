@@ -117,7 +117,7 @@ def _tree(regions: Regions, places: Sequence[Place], found: Sequence[Callout]) -
 
 
 def _line(one: Callout) -> tuple[object, ...]:
-    state = one.state if one.duty == "acknowledge" else f"{one.state} (measures)"
+    state = one.state if one.duty == "acknowledge" else f"{one.state} ({one.duty})"
     answer = f"{_when(one.answered)} {one.how} {one.answered_by}".strip() if one.answered else ""
     return (
         one.number, one.alert_id, one.region, one.region_name, one.role, one.person, state, one.rung, one.calls, _when(one.due),

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 
 from ..alert import RegionCode
 from ..callout import Call, Climb, Ladder, Rest, Rung, Standing, Wait, next_callout_step, place_answered
@@ -36,6 +37,14 @@ class _Plan:
     def read(cls, understood: str) -> _Plan:
         return cls(json.loads(understood).get("plan", {}))
 
+    @classmethod
+    def of_release(cls, understood: str) -> _Plan:
+        """Of the duty to approve: a silent approver's superior is the next one that the release table names."""
+        frozen = json.loads(understood)
+        approvers = frozen.get("approvers", [])
+        superiors = {role: [above] for role, above in pairwise(approvers)}
+        return cls({"ladder": frozen.get("plan", {}).get("release_ladder"), "superiors": superiors})
+
     @cached_property
     def ladder(self) -> Ladder | None:
         """None where the plan calls nobody."""
@@ -63,7 +72,7 @@ def step(house: House) -> int:
     for _ in range(ROUNDS):
         with house.ledger.read() as tx:
             rows = callouts.due(tx, now)
-            plans = {number: _Plan.read(text) for number, text in callouts.plans_of(tx, {row.alert_id for row in rows}).items()}
+            plans = _plans(tx, rows)
             climbs = _decide(house, tx, rows, plans)
             late = callouts.without_measures(tx, now)
         if not rows and not late:
@@ -76,28 +85,42 @@ def step(house: House) -> int:
     return taken
 
 
+_Key = tuple[int, bool]  # of an alert, and whether of its release
+
+
+def _key(row: Row) -> _Key:
+    return row.alert_id, row.duty == "release"
+
+
+def _plans(tx: Transaction, rows: Sequence[Row]) -> dict[_Key, _Plan]:
+    frozen = callouts.plans_of(tx, {row.alert_id for row in rows})
+    return {
+        key: _Plan.of_release(frozen[key[0]]) if key[1] else _Plan.read(frozen[key[0]]) for key in {_key(row) for row in rows}
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class _Steps:
     """What is to be done about the callouts of one look."""
 
     waits: Mapping[int, int | None]
     climbs: Sequence[Climbing]
-    calls: Mapping[int, Sequence[Calling]]  # by alert
+    calls: Mapping[_Key, Sequence[Calling]]
 
 
-def _decide(house: House, tx: Transaction, rows: Sequence[Row], plans: Mapping[int, _Plan]) -> _Steps:
+def _decide(house: House, tx: Transaction, rows: Sequence[Row], plans: Mapping[_Key, _Plan]) -> _Steps:
     waits: dict[int, int | None] = {}
     climbing: list[tuple[Row, Climb]] = []
-    calls: dict[int, list[Calling]] = {}
+    calls: dict[_Key, list[Calling]] = {}
     for row in rows:
-        ladder = plans[row.alert_id].ladder
+        ladder = plans[_key(row)].ladder
         match next_callout_step(ladder, _standing(row), house.clock()) if ladder else Rest():
             case Wait(until):
                 waits[row.id] = int(until.timestamp() * 1000)
             case Rest():
                 waits[row.id] = None
             case Call(rung, nth):
-                calls.setdefault(row.alert_id, []).append(Calling(row, str(rung), nth))
+                calls.setdefault(_key(row), []).append(Calling(row, str(rung), nth))
             case Climb() as climb:
                 climbing.append((row, climb))
     return _Steps(waits, _climbs(house, tx, climbing, plans), calls)
@@ -115,15 +138,15 @@ def _standing(row: Row) -> Standing:
 
 
 def _climbs(
-    house: House, tx: Transaction, climbing: Sequence[tuple[Row, Climb]], plans: Mapping[int, _Plan]
+    house: House, tx: Transaction, climbing: Sequence[tuple[Row, Climb]], plans: Mapping[_Key, _Plan]
 ) -> Sequence[Climbing]:
     if not climbing:
         return ()
     above = callouts.roles_asked(tx, [row.id for row, _ in climbing if row.step == Rung.SUPERIOR], str(Rung.SUPERIOR))
-    silent = {(row.alert_id, role) for row, _ in climbing for role in (row.role, *above.get(row.id, ()))}
-    wanted = {role for alert_id, each in silent for role in _roles_asked(plans[alert_id], {each})}
+    silent = {(_key(row), role) for row, _ in climbing for role in (row.role, *above.get(row.id, ()))}
+    wanted = {role for key, each in silent for role in _roles_asked(plans[key], {each})}
     found, regions = callouts.holders(tx, wanted), house.books.regions
-    return [_climb(regions, plans[row.alert_id], row, climb, found, above.get(row.id, set())) for row, climb in climbing]
+    return [_climb(regions, plans[_key(row)], row, climb, found, above.get(row.id, set())) for row, climb in climbing]
 
 
 def _climb(regions: Regions, plan: _Plan, row: Row, climb: Climb, found: Holders, before: set[str]) -> Climbing:
@@ -173,14 +196,14 @@ def _beside(regions: Regions, row: Row, role: str, found: Holders) -> Sequence[i
     return next((those for region in nearest if (those := found.get((role, region, "A")))), ())
 
 
-def _write(tx: Transaction, steps: _Steps, plans: Mapping[int, _Plan], now: int) -> list[Slice]:
+def _write(tx: Transaction, steps: _Steps, plans: Mapping[_Key, _Plan], now: int) -> list[Slice]:
     callouts.wait(tx, steps.waits)
     callouts.climb(tx, steps.climbs, now)
     made: list[Slice] = []
-    for alert_id, calls in steps.calls.items():
-        ladder = plans[alert_id].ladder
+    for key, calls in steps.calls.items():
+        ladder = plans[key].ladder
         if ladder is not None:
-            made += callouts.call(tx, alert_id, calls, ladder.every, now)
+            made += callouts.call(tx, key[0], calls, ladder.every, now)
     return made
 
 
@@ -211,7 +234,7 @@ class Callout:
     number: int
     alert_id: int
     headline: str
-    duty: str  # acknowledge, measures
+    duty: str  # release, acknowledge, measures
     region: str
     region_name: str
     role: str

@@ -113,8 +113,8 @@ def _may_be_heard(house: House, alert: Alert, channel: str) -> bool:
     return house.ways[channel].simulated or house.county.public_drills
 
 
-def release_rules(house: House, approvers: Iterable[str], ranks: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """Tells who must approve, by every means at hand."""
+def release_rules(house: House, approvers: Iterable[str], called: str) -> Iterator[dict[str, Any]]:
+    """Tells who may approve by every means at hand: all of them in writing, the principals of the role `called` by voice."""
     for channel in RELEASE_CHANNELS:
         if channel in house.ways:
             yield _row(
@@ -125,8 +125,8 @@ def release_rules(house: House, approvers: Iterable[str], ranks: tuple[str, ...]
                 audience=Audience.POST,
                 selection="approvers",
                 within=60,
-                roles=tuple(approvers),
-                ranks=ranks,
+                roles=(called,) if channel == "voice" else tuple(approvers),
+                ranks=("A",) if channel == "voice" else ("A", "B"),
                 purpose=Purpose.RELEASE,
             )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
-from ..callout import Tell
 from ..errors import NotAllowed
-from ..ledger import Row, Transaction, alerts, duties
+from ..ledger import Row, Transaction, alerts, callouts, duties
 from ..ledger.alerts import AlertState
 from ..ledger.operators import Operator
 from .deciding import Draft, release_rules, word_rows
@@ -14,24 +14,27 @@ from .house import House
 
 
 def open_duty(house: House, tx: Transaction, alert_id: int, draft: Draft, now: int) -> None:
-    """Waiting is itself owed: it has a deadline, and who must approve is told at once, by every means at hand."""
-    rules = list(release_rules(house, draft.owed.approvers, ("A",)))
+    """Waiting is itself owed, a callout like any other: all approvers are told in writing, the first of them is called.
+
+    By the ladder of the release table the call is repeated, then goes to the deputy, then to the next role.
+    """
+    first = _first(tx, draft.owed.approvers)
+    rules = list(release_rules(house, draft.owed.approvers, first[0] if first else ""))
     words = [draft.wording.compose(r["channel"], r["audience"], r["purpose"], refers=str(alert_id)) for r in rules]
     alerts.add_words(tx, alert_id, word_rows(words))
     alerts.add_rules(tx, alert_id, rules)
     due = now + draft.owed.approve_within * 1000
-    duties.open_release(tx, alert_id, house.books.regions.county.code, due=due, next_step=(now + due) // 2, now=now)
+    duties.open_release(tx, alert_id, house.books.regions.county.code, first[1] if first else (), due=due, now=now)
 
 
-def take_step(house: House, tx: Transaction, duty: Row, step: Tell, now: int) -> bool:
-    """Writes the rules that tell these ranks; False when another sweep did it already."""
-    then = int(step.then.timestamp() * 1000) if step.then else None
-    if not duties.advance(tx, duty, step.step, then, now):
-        return False
-    if step.ranks:
-        approvers = json.loads(duty.understood).get("approvers", [])
-        alerts.add_rules(tx, duty.alert_id, list(release_rules(house, approvers, step.ranks)))
-    return True
+def _first(tx: Transaction, approvers: Sequence[str]) -> tuple[str, Sequence[int]] | None:
+    """The first of these roles that anybody holds, with the posts of its principals; None when nobody holds any."""
+    found = callouts.holders(tx, approvers, ("A",))
+    for role in approvers:
+        posts = [number for (one, _, _), numbers in found.items() if one == role for number in numbers]
+        if posts:
+            return role, posts
+    return None
 
 
 def allowed(tx: Transaction, row: Row, operator: Operator, alone: str) -> set[str]:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 
 from .. import intake
 from ..alert import LEVEL_OF_SEVERITY, Alert, Level, RegionCode, Status
-from ..callout import Tell, next_release_step
 from ..errors import InvalidAlert, NotAllowed, NotFound
-from ..ledger import Row, Transaction, alerts, chain, duties, fanout, questions
+from ..ledger import Row, Transaction, alerts, chain, fanout, questions
 from ..ledger.alerts import AlertState, NewAlert
 from ..ledger.operators import Operator
 from ..tiers.plan import Disposition
@@ -213,21 +212,6 @@ def _complete(tx: Transaction, alert_id: int, draft: Draft, operator: Operator, 
     alerts.set_decided(tx, alert_id, draft.level, chain.canonical(draft.understood), f"decided by {operator.name}")
     body = {"regions": list(draft.coverage.roots), "level": draft.level}
     chain.append(tx, chain.of_alert(alert_id), "alert.decided", now, body, operator.name)
-
-
-def step_duties(house: House) -> int:
-    """Moves the duties to approve on: who has not been told yet is told, what is overdue is said so."""
-    now = house.now()
-    made: list[fanout.Slice] = []
-    with house.ledger.read() as tx:
-        due = duties.due_steps(tx, now)
-    for duty in due:
-        with house.ledger.write() as tx:
-            step = next_release_step(duty.step, questions.moment(duty.opened), questions.moment(duty.due), house.clock())  # type: ignore[arg-type]
-            if isinstance(step, Tell) and releasing.take_step(house, tx, duty, step, now):
-                made += alerts.plan_owed(tx, duty.alert_id, now)
-    ring(house, made)
-    return len(due)
 
 
 def test_alert(house: House, channel: str, region: str) -> Alert:

@@ -35,7 +35,7 @@ def sweep(house: House) -> Swept | None:
     if not house.holds("sweep"):
         return None
     taken_back = _take_back(house)
-    duties = submitting.step_duties(house) + callouts.step(house)
+    duties = callouts.step(house)
     callouts.watch(house)
     now = house.now()
     with house.ledger.read() as tx:

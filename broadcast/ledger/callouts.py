@@ -17,9 +17,15 @@ from .engine import Row
 from .fanout import Slice
 from .tables import alert, asked, batch, called, callout, delivery, post, reply, roster, rule, target, wording
 
-DUTIES = ("acknowledge", "measures")
+DUTIES = ("release", "acknowledge", "measures")
 CALLS_AT_ONCE = 10  # of one batch: a call each, and the lease is renewed for each
 STUCK_AFTER = 30_000  # milliseconds that a step may be late before it is an alarm
+
+
+def _in_force() -> sa.ColumnElement[bool]:
+    """Of a callout and its alert: an answer is still wanted. An approval is before the alert goes out, too."""
+    waits = sa.and_(callout.c.duty == "release", alert.c.state.in_(("waiting", "undecided")))
+    return sa.or_(alert.c.state == "active", waits)
 
 
 def due(tx: sa.Connection, now: int, limit: int = 5000) -> list[Row]:
@@ -33,7 +39,7 @@ def due(tx: sa.Connection, now: int, limit: int = 5000) -> list[Row]:
                 callout.c.state == "open",
                 callout.c.duty.in_(DUTIES),
                 callout.c.next_step <= now,
-                alert.c.state == "active",
+                _in_force(),
             )
             .order_by(callout.c.next_step, callout.c.id)
             .limit(limit)
@@ -77,10 +83,10 @@ class Climbing:
 
 def climb(tx: sa.Connection, steps: Sequence[Climbing], now: int) -> None:
     """Writes who is asked now; a rung with nobody on it is said aloud. One statement for all who climb alike."""
-    reachable = _reachable(tx, {number for one in steps for number in one.posts})
+    can_be_called = reachable(tx, {number for one in steps for number in one.posts})
     alike: dict[tuple[str, str, int], list[int]] = {}
     for one in steps:
-        alike.setdefault((one.row.step, one.rung, len(reachable & set(one.posts))), []).append(one.row.id)
+        alike.setdefault((one.row.step, one.rung, len(can_be_called & set(one.posts))), []).append(one.row.id)
     moved: set[int] = set()
     for (step, rung, number), ids in alike.items():
         moved |= _move(tx, ids, (callout.c.step == step,), {"step": rung, "asked": number, "calls": 0, "next_step": now})
@@ -122,14 +128,14 @@ def _move(
     return moved
 
 
-def _reachable(tx: sa.Connection, posts: Collection[int]) -> set[int]:
+def reachable(tx: sa.Connection, posts: Collection[int]) -> set[int]:
     """Those of these posts whose person has a number to be called at."""
     found: set[int] = set()
     for some in _chunks(list(posts)):
         rows = tx.execute(
             sa.select(post.c.id)
             .join(target, target.c.person_id == post.c.person_id)
-            .where(post.c.id.in_(some), target.c.channel == "voice", target.c.roster_id == _in_force())
+            .where(post.c.id.in_(some), target.c.channel == "voice", target.c.roster_id == _roster_in_force())
             .distinct()
         )
         found |= set(rows.scalars())
@@ -184,13 +190,20 @@ def call(tx: sa.Connection, alert_id: int, steps: Sequence[Calling], every: int,
         return []
     by_purpose: dict[str, dict[int, set[int]]] = {}  # purpose → post asked → callouts
     for one, number in _asked_by(tx, taken):
-        kind = "callout" if one.rung in ("principal", "deputy") else "escalation"
+        kind = _kind(one)
         by_purpose.setdefault(f"{kind}.{one.rung}.{one.nth}", {}).setdefault(number, set()).add(one.row.id)
     made: list[Slice] = []
     rule_id = next((one.row.rule_id for one in taken if one.row.rule_id is not None), None)
     for purpose, posts in by_purpose.items():
         made += _batches(tx, alert_id, rule_id, purpose, posts, every, now)
     return made
+
+
+def _kind(one: Calling) -> str:
+    """What the call is for: the first word of its purpose."""
+    if one.row.duty == "release":
+        return "release"
+    return "callout" if one.rung in ("principal", "deputy") else "escalation"
 
 
 def _take(tx: sa.Connection, steps: Sequence[Calling], now: int, every: int) -> list[Calling]:
@@ -222,7 +235,8 @@ def _asked_by(tx: sa.Connection, taken: Sequence[Calling]) -> Iterable[tuple[Cal
 def _batches(
     tx: sa.Connection, alert_id: int, rule_id: int | None, purpose: str, posts: Mapping[int, set[int]], every: int, now: int
 ) -> list[Slice]:
-    wording_id = _wording(tx, alert_id, "alarm" if purpose.startswith("callout") else "escalation")
+    kind = purpose.partition(".")[0]
+    wording_id = _wording(tx, alert_id, "alarm" if kind == "callout" else kind)
     if wording_id is None or rule_id is None:
         return []
     targets = _targets(tx, list(posts))
@@ -372,7 +386,7 @@ def _targets(tx: sa.Connection, posts: Sequence[int]) -> list[Row]:
         rows += tx.execute(
             sa.select(post.c.id.label("post_id"), post.c.region, target.c.address_id, target.c.synthetic)
             .join(target, target.c.person_id == post.c.person_id)
-            .where(post.c.id.in_(some), target.c.channel == "voice", target.c.roster_id == _in_force())
+            .where(post.c.id.in_(some), target.c.channel == "voice", target.c.roster_id == _roster_in_force())
             .order_by(post.c.region, post.c.id)
         ).all()
     return rows
@@ -389,7 +403,7 @@ def _wording(tx: sa.Connection, alert_id: int, purpose: str) -> int | None:
     ).scalar()
 
 
-def _in_force() -> sa.ScalarSelect[int]:
+def _roster_in_force() -> sa.ScalarSelect[int]:
     return sa.select(roster.c.id).where(roster.c.in_force).scalar_subquery()
 
 
@@ -433,7 +447,7 @@ def owe_measures(tx: sa.Connection, rows: Sequence[Row], now: int) -> None:
             "state": "open",
             "step": "principal",
             "rule_id": row.rule_id,
-            "asked": len(_reachable(tx, [row.post_id])),
+            "asked": len(reachable(tx, [row.post_id])),
             "calls": 0,
             "opened": now,
             "due": now,
@@ -456,7 +470,7 @@ def stuck(tx: sa.Connection, now: int) -> list[Row]:
             .where(
                 callout.c.state == "open",
                 callout.c.duty.in_(DUTIES),
-                alert.c.state == "active",
+                _in_force(),
                 sa.or_(
                     sa.and_(callout.c.next_step.is_(None), callout.c.step != "door"),
                     callout.c.next_step < now - STUCK_AFTER,
@@ -488,10 +502,7 @@ def listed(tx: sa.Connection, alert_id: int | None, *, silent: bool) -> list[Row
         .where(callout.c.duty.in_(DUTIES))
         .order_by(callout.c.alert_id, callout.c.region, callout.c.id)
     )
-    if alert_id is not None:
-        statement = statement.where(callout.c.alert_id == alert_id)
-    else:
-        statement = statement.where(alert.c.state == "active")
+    statement = statement.where(_in_force() if alert_id is None else callout.c.alert_id == alert_id)
     if silent:
         statement = statement.where(callout.c.state == "open")
     return list(tx.execute(statement))

@@ -1,53 +1,46 @@
-"""Duties: what a person owes an answer to, with its deadline. Here: to approve a warning that waits."""
+"""The duty to approve a warning that waits: opened with it, done when somebody decides."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from . import chain
-from .engine import Row
-from .tables import alert, callout
+from .callouts import reachable
+from .tables import callout, rule
 
 
-def open_release(tx: sa.Connection, alert_id: int, region: str, *, due: int, next_step: int, now: int) -> None:
-    """Somebody must approve this alert until `due`; the principals have been told with it."""
-    tx.execute(
-        callout.insert().values(
-            alert_id=alert_id,
-            duty="release",
-            region=region,
-            state="open",
-            step="principals",
-            opened=now,
-            due=due,
-            next_step=next_step,
-        )
-    )
-    chain.append(tx, chain.of_alert(alert_id), "duty.opened", now, {"duty": "release", "due": due})
+def open_release(tx: sa.Connection, alert_id: int, region: str, posts: Sequence[int], *, due: int, now: int) -> None:
+    """Somebody must approve this alert until `due`. `posts` have been told with it and called once, where there is voice.
 
-
-def due_steps(tx: sa.Connection, now: int) -> list[Row]:
-    """Open duties whose next step has come."""
-    return list(
-        tx.execute(
-            sa.select(callout, alert.c.understood, alert.c.state.label("alert_state"))
-            .join(alert, alert.c.id == callout.c.alert_id)
-            .where(callout.c.state == "open", callout.c.duty == "release", callout.c.next_step <= now)
-            .order_by(callout.c.next_step)
-        )
-    )
-
-
-def advance(tx: sa.Connection, duty: Row, step: str, next_step: int | None, now: int) -> bool:
-    """Takes a step once: False when another sweep took it already."""
-    taken = tx.execute(
-        callout.update()
-        .where(callout.c.id == duty.id, callout.c.step == duty.step, callout.c.state == "open")
-        .values(step=step, next_step=next_step)
-    ).rowcount
-    if taken:
-        chain.append(tx, chain.of_alert(duty.alert_id), "duty.step", now, {"duty": duty.duty, "step": step})
-    return bool(taken)
+    Without anybody to call it stands at the door at once: only a person at the desk can end it.
+    """
+    told = sa.select(rule.c.id).where(rule.c.alert_id == alert_id, rule.c.purpose == "release", rule.c.channel == "voice")
+    rule_id, can_be_called = tx.execute(told.limit(1)).scalar(), reachable(tx, posts)
+    values = {
+        "alert_id": alert_id,
+        "duty": "release",
+        "region": region,
+        "state": "open",
+        "opened": now,
+        "due": due,
+        "rule_id": rule_id,
+    }
+    rows = [
+        values
+        | {
+            "post_id": number,
+            "step": "principal",
+            "next_step": now,
+            "asked": int(number in can_be_called),
+            "calls": int(rule_id is not None and number in can_be_called),
+        }
+        for number in posts
+    ]
+    nobody = values | {"post_id": None, "step": "door", "next_step": None, "asked": 0, "calls": 0}
+    tx.execute(callout.insert(), rows or [nobody])
+    chain.append(tx, chain.of_alert(alert_id), "duty.opened", now, {"duty": "release", "due": due, "asked": len(rows)})
 
 
 def answer(tx: sa.Connection, alert_id: int, duty: str, who: str, how: str, now: int) -> None:

@@ -70,7 +70,7 @@ def by_region(tx: sa.Connection, alert_id: int) -> dict[str, dict[str, int]]:
     rows = tx.execute(
         sa.select(delivery.c.region, state.label("state"), sa.func.count().label("n"))
         .join(batch, batch.c.id == delivery.c.batch_id)
-        .where(delivery.c.alert_id == alert_id, batch.c.alert_id == alert_id, delivery.c.purpose != "release")
+        .where(delivery.c.alert_id == alert_id, batch.c.alert_id == alert_id, ~delivery.c.purpose.startswith("release"))
         .group_by(delivery.c.region, state)
     )
     table: dict[str, dict[str, int]] = {}
@@ -168,12 +168,13 @@ def of_event(tx: sa.Connection, event_key: str) -> list[int]:
 
 
 def waiting(tx: sa.Connection) -> list[Row]:
-    """Open duties to approve, the oldest first."""
+    """Open duties to approve, the oldest first; of several approvers of one alert the first."""
+    firsts = sa.select(sa.func.min(callout.c.id)).where(callout.c.state == "open", callout.c.duty == "release")
     return list(
         tx.execute(
             sa.select(callout, alert.c.headline, alert.c.level, alert.c.identifier)
             .join(alert, alert.c.id == callout.c.alert_id)
-            .where(callout.c.state == "open", callout.c.duty == "release")
+            .where(callout.c.id.in_(firsts.group_by(callout.c.alert_id)))
             .order_by(callout.c.due)
         )
     )
@@ -208,7 +209,7 @@ def backlog(tx: sa.Connection, now: int) -> Backlog:
     kept = tx.execute(sa.select(sa.func.min(inbox.c.received)).where(inbox.c.state == "kept")).scalar()
     doubts = tx.execute(sa.select(sa.func.count()).select_from(delivery).where(delivery.c.state == "in_doubt")).scalar_one()
     overdue = (
-        sa.select(sa.func.count())
+        sa.select(sa.func.count(sa.distinct(callout.c.alert_id)))
         .select_from(callout)
         .where(callout.c.state == "open", callout.c.duty == "release", callout.c.due <= now)
     )

@@ -167,7 +167,9 @@ def _of_ref(tx: sa.Connection, told: Told) -> _Found:
 def _found(row: Row) -> _Found:
     if row.person_id is None:
         return _Found(row.alert_id, (), row.batch_id, row.seq, "it is of no post")
-    if row.purpose in NOT_ASKING:  # who is asked to approve, or told that it is over, has not said that they have the alarm
+    if (
+        row.purpose.partition(".")[0] in NOT_ASKING
+    ):  # who is asked to approve, or told that it is over, has not said that they have the alarm
         return _Found(row.alert_id, (), row.batch_id, row.seq, NO_ALARM)
     return _Found(row.alert_id, (row.person_id,), row.batch_id, row.seq)
 
@@ -200,13 +202,13 @@ def _asking(tx: sa.Connection, told: Told) -> dict[int, tuple[int, ...]]:
             address.c.sealed == told.address,
             delivery.c.alert_id.in_({*owing, *to_approve}),
             delivery.c.channel == told.how,
-            sa.or_(delivery.c.purpose.in_(("alarm", "release")), *_of_callouts(delivery.c.purpose)),
+            sa.or_(delivery.c.purpose == "alarm", delivery.c.purpose.startswith("release"), *_of_callouts(delivery.c.purpose)),
             sa.func.coalesce(delivery.c.state, batch.c.state).in_([str(state) for state in MAY_HAVE_REACHED]),
         )
     ).all()
-    approving: dict[int, tuple[int, ...]] = {row.alert_id: () for row in reached if row.purpose == "release"}
+    approving: dict[int, tuple[int, ...]] = {row.alert_id: () for row in reached if row.purpose.startswith("release")}
     return approving | {
-        row.alert_id: owing[row.alert_id] for row in reached if row.purpose != "release" and row.alert_id in owing
+        row.alert_id: owing[row.alert_id] for row in reached if not row.purpose.startswith("release") and row.alert_id in owing
     }
 
 

@@ -191,7 +191,7 @@ def needless(purpose: str, alert_id: int) -> sa.ColumnElement[bool]:
     """Of a delivery: an answer, by whatever way, has made it needless.
 
     An alarm when its post has answered; a call of the ladder when nothing that it was made for is open any more: a superior
-    who has answered for themselves is still called for a silent village.
+    who has answered for themselves is still called for a silent village. Who must approve is not called when somebody has.
     """
     if purpose == "alarm":
         its = (callout.c.alert_id == alert_id, callout.c.post_id == delivery.c.post_id)
@@ -199,6 +199,9 @@ def needless(purpose: str, alert_id: int) -> sa.ColumnElement[bool]:
     if purpose.startswith(("callout.", "escalation.")):
         for_ = (called.c.batch_id == delivery.c.batch_id, called.c.seq == delivery.c.seq, callout.c.state == "open")
         return ~sa.select(callout.c.id).join(called, called.c.callout_id == callout.c.id).where(*for_).exists()
+    if purpose.startswith("release"):
+        waits = (callout.c.alert_id == alert_id, callout.c.duty == "release", callout.c.state == "open")
+        return ~sa.select(callout.c.id).where(*waits).exists()
     return sa.false()
 
 
@@ -247,7 +250,7 @@ def state_of(tx: sa.Connection, alert_id: int) -> str:
 
 def may_send(purpose: str) -> tuple[str, ...]:
     """The states of an alert in which something may leave for this purpose."""
-    waiting = (AlertState.WAITING, AlertState.UNDECIDED) if purpose == "release" else ()
+    waiting = (AlertState.WAITING, AlertState.UNDECIDED) if purpose.startswith("release") else ()
     return (AlertState.ACTIVE, *waiting)
 
 

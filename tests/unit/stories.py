@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
+
+from broadcast.tiers.regions import CodeSystem
 
 YELLOW, ORANGE, CANCEL = "1-rainstorm-yellow.xml", "2-rainstorm-orange.xml", "3-rainstorm-cancel.xml"
 _NUMBERS = count(1)
@@ -49,6 +52,12 @@ def warning(
     if with_info:
         message["info"] = [info]
     return json.dumps(message, ensure_ascii=False).encode()
+
+
+def writes_our_codes(story) -> None:
+    """Its sources write the statistics bureau's codes: else one of 莫干山镇 may mean a second town, which is warned as well."""
+    house = story.gateway.house
+    house.sources = [replace(one, code_system=CodeSystem.NBS) for one in house.sources]
 
 
 def purposes(story, sent) -> set[str]:

@@ -11,12 +11,13 @@ from broadcast.ledger import replies, sending
 from broadcast.ledger import tables as t
 from broadcast.ledger.replies import Told
 
-from .stories import warning
+from .stories import warning, writes_our_codes
 
 VILLAGE = "330521115201"
 
 
 def red(story, **options):
+    writes_our_codes(story)
     raw = warning(story, area="测试村", codes=(VILLAGE,), **({"severity": "Extreme"} | options))
     sent = story.gateway.submit(story.gateway.read(raw))
     story.work()

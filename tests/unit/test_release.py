@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from broadcast.errors import NotAllowed, NotFound
+from broadcast.ledger import tables as t
 
 from .stories import CANCEL, ORANGE, YELLOW, purposes, warning
 
@@ -63,19 +65,38 @@ def test_nobody_releases_orange_alone(sqlite_story):
         story.gateway.approve(sent.alert_id, officer, alone="个人判断")
 
 
-def test_an_approval_that_does_not_come_is_asked_of_the_deputies_and_then_turns_health_red(story):
+def called(story, sent) -> list[tuple[str, str]]:
+    """(role, rank) of whoever was called, in order."""
+    with story.gateway.ledger.read() as tx:
+        rows = tx.execute(
+            sa.select(t.post.c.role, t.post.c.rank)
+            .join(t.delivery, t.delivery.c.post_id == t.post.c.id)
+            .where(t.delivery.c.alert_id == sent.alert_id, t.delivery.c.channel == "voice")
+            .order_by(t.delivery.c.batch_id)
+        )
+        return [tuple(row) for row in rows]
+
+
+def pass_minutes(story, count: float) -> None:
+    for _ in range(int(count * 2)):
+        story.clock.forward(seconds=30)
+        story.work()
+
+
+def test_an_approval_that_does_not_come_is_a_callout_like_any_other_and_then_turns_health_red(story):
+    """值班长 three times, then the deputy, then 值班领导; nobody further up is woken before."""
     sent = story.submit(YELLOW, source="somebody")
     story.work()
-    before = len(list(story.gateway.ledger.deliveries(alert_id=sent.alert_id)))
+    assert called(story, sent) == [("SHIFT_LEAD", "A")]
+    assert {row["role"] for row in story.posts_told(sent)} == {"SHIFT_LEAD", "DUTY_LEADER"}  # in writing
 
-    story.clock.forward(minutes=5, seconds=1)
-    story.work()
-    asked = len(list(story.gateway.ledger.deliveries(alert_id=sent.alert_id)))
-    assert asked >= before
-    assert "duty.step" in story.entries(sent)
+    pass_minutes(story, 10)
+    assert called(story, sent) == [("SHIFT_LEAD", "A")] * 3 + [("SHIFT_LEAD", "B")] * 3 + [("DUTY_LEADER", "A")] * 3
+    assert purposes(story, sent) >= {"release", "release.principal.1", "release.superior.3"}
+    assert "callout.climbed" in story.entries(sent)
+    [silent] = [one for one in story.gateway.callouts(sent.alert_id) if one.duty == "release"]
+    assert (silent.state, silent.rung, silent.next_step) == ("open", "door", None)
 
-    story.clock.forward(minutes=5)
-    story.work()
     checks = {check.name: check for check in story.gateway.health().checks}
     assert checks["approvals"].colour == "red" and "approve" in checks["approvals"].text
 
@@ -83,6 +104,47 @@ def test_an_approval_that_does_not_come_is_asked_of_the_deputies_and_then_turns_
     story.work()
     checks = {check.name: check for check in story.gateway.health().checks}
     assert checks["approvals"].colour == "green"
+
+
+def test_who_must_approve_is_not_called_after_somebody_has(story):
+    sent = story.submit(YELLOW, source="somebody")
+    story.work()
+    pass_minutes(story, 1)
+    before = [row for row in called(story, sent) if row[0] in ("SHIFT_LEAD", "DUTY_LEADER")]
+    while not any(lane == "alarm" for lane, _ in story.rung):  # the next call is on its way to a worker
+        story.clock.forward(seconds=30)
+        story.gateway.sweep()
+    story.gateway.approve(sent.alert_id, story.operator("SHIFT_LEAD"))
+    said = len([one for one in story.sent("voice") if one["purpose"] == "release"])
+    pass_minutes(story, 10)
+    assert len(before) == said == len([one for one in story.sent("voice") if one["purpose"] == "release"])
+    assert {one.state for one in story.gateway.callouts(sent.alert_id) if one.duty == "release"} == {"answered"}
+
+
+def test_without_anybody_to_approve_the_desk_is_told_and_nothing_is_lost(sqlite_story):
+    story = sqlite_story
+    with story.gateway.ledger.write() as tx:
+        tx.execute(t.post.update().where(t.post.c.role.in_(("SHIFT_LEAD", "DUTY_LEADER"))).values(ended=1))
+    sent = story.submit(YELLOW, source="somebody")
+    pass_minutes(story, 11)
+    checks = {check.name: check for check in story.gateway.health().checks}
+    assert checks["approvals"].colour == "red" and checks["callouts"].colour != "red"
+    story.gateway.approve(sent.alert_id, story.operator("SHIFT_LEAD"))
+    story.work()
+    assert story.gateway.status(sent.alert_id).state == "active"
+
+
+def test_a_cancelled_or_overtaken_alert_that_waits_rings_nobody(sqlite_story):
+    story = sqlite_story
+    sent = story.submit(YELLOW, source="somebody")
+    story.work()
+    second = story.submit(ORANGE)
+    story.work()
+    assert story.gateway.status(sent.alert_id).state == "superseded"
+    before = len(called(story, sent))
+    pass_minutes(story, 10)
+    assert len(called(story, sent)) == before
+    assert story.gateway.status(second.alert_id).state == "active"
 
 
 def test_loudspeakers_may_wait_for_the_news_centre_while_everything_else_goes_out(story):

@@ -34,7 +34,7 @@ _PLAN_KEYS = {
 }
 _SECTION_KEYS = {"as", "in_doubt", "tell", "callout", "quorum"}
 _TELL_KEYS = {"tier", "who", "ranks", "by", "within", "answer", "risk_first"}
-_RELEASE_KEYS = {"approve_within", "approvers", "alone", "free", "review"}
+_RELEASE_KEYS = {"approve_within", "approvers", "alone", "free", "review", "callout"}
 _FREE_KEYS = {"sources", "levels", "channels", "to", "stand_down"}
 _REVIEW_KEYS = {"sources", "levels", "channels", "to", "approvers"}
 
@@ -345,6 +345,7 @@ def _release(files: Mapping[str, str], roles: frozenset[str], channels: frozense
         alone=frozenset(Level(level) for level in root.strings("alone", _LEVELS, "level")),
         free=tuple(_passage(table, _FREE_KEYS, roles, channels) for table in root.tables("free")),
         review=tuple(_passage(table, _REVIEW_KEYS, roles, channels) for table in root.tables("review")),
+        ladder=read_ladder(root),
     )
     return page, release
 

@@ -155,6 +155,7 @@ class Release:
     alone: frozenset[Level]
     free: tuple[Passage, ...]
     review: tuple[Passage, ...]
+    ladder: Ladder | None  # how approvers are called until one of them decides; None: they are told, and nobody is called again
 
     def approvers_of(self, source: str, level: Level, channel: str, audience: Audience) -> tuple[str, ...]:
         """() when it may go; a `review` block beats a `free` one."""
