@@ -12,14 +12,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from . import process, queue
 from .channels import Peer, open_peer
 from .errors import InvalidFiles, NotFound, Problem
-from .gateway import CountySettings, Gateway, House, Source, open_ways
-from .ledger import Ledger, Seal
+from .gateway import CountySettings, Folder, Gateway, House, Mail, Source, WayOut, open_ways
+from .ledger import Ledger, Seal, retention
 from .rate import RateLimiter
 from .resources import TEMPLATES
 from .tiers.regions import CodeSystem
@@ -86,6 +86,30 @@ class _Server(_Table):
     allow: tuple[IPvAnyNetwork, ...] = ()  # addresses or networks that may call back; () = any (the path is secret)
 
 
+class _Anchor(_Table):
+    """Where anchors of the ledger are kept outside this host."""
+
+    folders: tuple[Path, ...] = ()  # mounted shares; they must be there
+    smtp: str = Field(default="", pattern=r"^([^\s:]+:\d{1,5})?$")  # host:port; TLS, by STARTTLS unless at 465
+    sender: str = Field(default="", alias="from")
+    to: tuple[str, ...] = ()
+    user: str = ""
+    password: str = ""
+
+    @model_validator(mode="after")
+    def _mail_is_whole(self) -> _Anchor:
+        given = [bool(self.smtp), bool(self.sender), bool(self.to)]
+        if any(given) and not all(given):
+            raise ValueError("a mail needs all of smtp, from and to")
+        return self
+
+
+class _Retention(_Table):
+    """How long what holds numbers and is no evidence is kept."""
+
+    days: int = Field(default=retention.DAYS, ge=retention.LEAST_DAYS)
+
+
 Peers = dict[str, tuple[str, ...]]  # channel → its peers, first choice first
 
 
@@ -107,6 +131,8 @@ class _Config(_Table):
     peer: tuple[_Peer, ...] = ()
     order: _Order = Field(default_factory=lambda: _Order.model_validate({}))
     server: _Server = _Server()
+    anchor: _Anchor = _Anchor()
+    retention: _Retention = _Retention()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +151,8 @@ class Settings:
     peers: tuple[Peer, ...]
     order: Mapping[str, Peers]  # level, or "" for all others
     server: _Server
+    ways_out: tuple[WayOut, ...] = ()  # for anchors
+    retention_days: int = retention.DAYS
 
     @property
     def files(self) -> dict[str, Callable[[], dict[str, str]]]:
@@ -195,7 +223,17 @@ def load(home: Path | None = None) -> Settings:
         peers=_peers(config.peer, server, folder, path),
         order=_order(config.order),
         server=server,
+        ways_out=_ways_out(config.anchor, folder, path),
+        retention_days=config.retention.days,
     )
+
+
+def _ways_out(found: _Anchor, home: Path, path: Path) -> tuple[WayOut, ...]:
+    ways: list[WayOut] = [Folder(home / one) for one in found.folders]
+    if found.smtp:
+        host, _, port = found.smtp.partition(":")
+        ways.append(Mail(host, int(port), found.sender, found.to, found.user, _secret(found.password, home, path)))
+    return tuple(ways)
 
 
 def socket_of(home: Path) -> Path:
@@ -301,6 +339,8 @@ def open_gateway(settings: Settings, clock: Callable[[], datetime] | None = None
         templates=_templates(settings),
         ring=bell.ring,
         rate=RateLimiter(client, "broadcast"),
+        ways_out=settings.ways_out,
+        retention_days=settings.retention_days,
     )
     if clock is not None:
         house.clock = clock

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BroadcastError, ChannelError, InvalidFiles, LedgerUnavailable, NotFound, Refused
-from . import alerts, audit, callouts, county, demo, making, readiness, running, status, storm, ways
+from . import alerts, audit, callouts, county, demo, making, proof, readiness, running, status, storm, ways
 from .opening import UsageMistake
 from .saying import clean, note
 
@@ -111,6 +111,9 @@ _drill.command("storm")(storm.storm)
 _ledger = _group("ledger", "What the ledger knows.")
 _ledger.command("deliveries")(audit.deliveries)
 _ledger.command("migrate")(audit.migrate)
+_ledger.command("verify")(proof.verify)
+_ledger.command("anchor")(proof.anchor)
+_ledger.command("erase")(proof.erase)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

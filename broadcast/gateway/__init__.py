@@ -14,8 +14,10 @@ from ..channels import CHANNELS
 from ..channels.base import Heard, LooksUp
 from ..errors import NotAllowed, NotFound
 from ..ledger import Ledger, alerts, books, operators, people, questions, replies
+from ..ledger.erasing import Erased
 from ..ledger.operators import Operator
 from ..ledger.questions import Progress
+from ..ledger.verifying import Verdict
 from ..tiers.plan import Plans
 from ..tiers.regions import Regions
 from ..tiers.roster import Person, Roster, load_roles
@@ -27,6 +29,7 @@ from . import (
     errands,
     health,
     previewing,
+    proving,
     receiving,
     speaking,
     submitting,
@@ -38,6 +41,7 @@ from .confirming import Confirmation
 from .health import Check, Health
 from .house import CountySettings, House, Source
 from .previewing import Preview
+from .proving import Folder, Mail, WayOut
 from .readiness import Readiness
 from .speaking import Speaker
 from .submitting import BY_HAND, Sent
@@ -51,10 +55,13 @@ __all__ = [
     "Check",
     "Confirmation",
     "CountySettings",
+    "Erased",
     "FarEnd",
+    "Folder",
     "Gateway",
     "Health",
     "House",
+    "Mail",
     "Operator",
     "Place",
     "Preview",
@@ -65,7 +72,9 @@ __all__ = [
     "Speaker",
     "Status",
     "Swept",
+    "Verdict",
     "Way",
+    "WayOut",
     "open_ways",
 ]
 
@@ -343,6 +352,32 @@ class Gateway:
     def readiness(self, region: str = "") -> Readiness:
         """What is wanting before the next rain: posts, persons, numbers, contracts, loudspeakers. Raises NotFound."""
         return ready.readiness(self.house, region)
+
+    # ── the ledger as proof ──
+
+    def verify(
+        self,
+        alert: int | str | None = None,
+        anchor: str | None = None,
+        progress: Callable[[str], None] = lambda _chain: None,
+    ) -> Verdict:
+        """Recomputes the ledger, or one alert's chain, and names the first place of each chain that does not hold.
+
+        `anchor`: the text of one that was kept elsewhere; it finds what was cut off. `progress` is told each chain's name.
+        Raises NotFound, InvalidAnchor, LedgerUnavailable.
+        """
+        return proving.verify(self.house, None if alert is None else self.find(alert), anchor, progress)
+
+    def anchor(self) -> str:
+        """Makes an anchor and returns it, as JSON: keep it outside this host. Raises LedgerUnavailable."""
+        return proving.by_hand(self.house)
+
+    def erase(self, person_id: str, reason: str, operator: Operator) -> Erased:
+        """Takes the numbers, name and words of a person out who has left the roster; the ledger verifies as before.
+
+        Raises NotAllowed, NotFound.
+        """
+        return proving.erase(self.house, person_id, reason, operator)
 
     # ── the county ──
 

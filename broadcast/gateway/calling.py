@@ -52,7 +52,7 @@ class Calls:
             region=piece.region,
             region_name=self._region_name(piece.region) if can.named else "",
             role=role.zh if role else "",
-            person=house.ledger.seal.open(holder.name) if holder else "",
+            person=house.ledger.seal.open(holder.name) if holder and holder.name else "",
         )
 
     def _region_name(self, code: str) -> str:

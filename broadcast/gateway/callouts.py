@@ -260,7 +260,7 @@ def listed(house: House, alert_id: int | None, *, silent: bool) -> list[Callout]
 
 
 def _shown(house: House, regions: Regions, row: Row, role: str) -> Callout:
-    name = house.ledger.seal.open(row.name)
+    name = house.ledger.seal.show(row.name)
     return Callout(
         number=row.id,
         alert_id=row.alert_id,
@@ -269,7 +269,7 @@ def _shown(house: House, regions: Regions, row: Row, role: str) -> Callout:
         region=row.region,
         region_name=regions[RegionCode(row.region)].name if row.region in regions else row.region,
         role=role,
-        person=name[:1] + "*" * max(1, len(name) - 1),
+        person=name if row.name is None else name[:1] + "*" * max(1, len(name) - 1),
         state=row.state,
         rung=row.step,
         calls=row.calls,

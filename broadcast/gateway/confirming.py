@@ -65,7 +65,7 @@ def _duty(house: House, token: str) -> tuple[int, int, Duty]:
 
 def _shown(house: House, duty: Duty) -> Confirmation:
     regions, role = house.books.regions, house.books.roles.get(duty.role)
-    name = house.ledger.seal.open(duty.name)
+    name = house.ledger.seal.show(duty.name)
     row = duty.alert
 
     def called(code: str) -> str:
@@ -82,7 +82,7 @@ def _shown(house: House, duty: Duty) -> Confirmation:
         sent=questions.at(row.sent),
         role=role.zh if role else duty.role,
         region=called(duty.region),
-        person=name[:1] + "*" * max(1, len(name) - 1),
+        person=name if duty.name is None else name[:1] + "*" * max(1, len(name) - 1),
         open=duty.open,
         confirmed=questions.moment(duty.answered),
         text=links.put_in(duty.text, ""),

@@ -8,28 +8,32 @@ from ..channels.base import Callback
 from ..errors import ChannelError, Unsupported
 from ..ledger import asking, sending
 from ..ledger.asking import Doubt
-from . import receiving
+from . import proving, receiving
 from .calling import Calls
 from .delivering import as_number
 from .house import House, log
 from .ways import FarEnd
 
+ANCHORS = "(anchors)"  # no peer, but an errand all the same: a mail server may keep us waiting
 ASK_PAUSE = 1.0  # seconds between two looks for doubts
 LISTEN_SECONDS = 1.0  # how long one `collect` may take: the lease of the errands is renewed in between
 
 
 def wanted(house: House) -> list[str]:
-    """The peers that have errands."""
-    return [
+    """The peers that have errands, and the anchors where they have somewhere to go."""
+    names = [
         name for name, far_end in house.peers.items() if far_end.capabilities.collect_seconds or far_end.capabilities.can_be_asked
     ]
+    return [*names, ANCHORS] if house.ways_out else names
 
 
 def run(house: House, peer: str) -> float:
     """One round of a peer's errands; returns after how many seconds the next is wanted. One process at a time does them."""
-    far_end = house.peers[peer]
     if not house.holds(f"errands of {peer}"):
         return ASK_PAUSE
+    if peer == ANCHORS:
+        return proving.leave(house) if house.is_time("anchors leave", proving.LEAVE_PAUSE) else ASK_PAUSE
+    far_end = house.peers[peer]
     if far_end.capabilities.can_be_asked:
         ask(house, far_end)
     pause = far_end.capabilities.collect_seconds

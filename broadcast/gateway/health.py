@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import BroadcastError, InvalidFiles
-from ..ledger import Transaction, books, callouts, leases, questions
+from ..ledger import Transaction, anchors, books, callouts, leases, questions
 from .house import House
 
 LATE = {"alarm": 10_000, "bulk": 120_000, "drill": 120_000}  # milliseconds that a due batch may wait unclaimed
 IMPORTED_BY = {"plans": "plan import", "regions": "regions import"}
 INBOX_LATE = 10_000
+LATE_ANCHOR = 26 * 3600 * 1000  # a day, and two hours to try again in
 SILENT = 300_000  # a platform that waits for a person to approve stays at "waiting" for ever (speakers-ebd.md 2.4)
 
 
@@ -73,11 +74,22 @@ def _of_the_ledger(house: House, tx: Transaction) -> Iterator[Check]:
         f"{len(stuck)} have no next step, or one that is long past: is the sweep running?" if stuck else "each has its next step"
     )
     yield Check("callouts", "red" if stuck else "green", text)
+    yield _of_anchors(house, tx, now)
     silent = questions.accepted_and_silent(tx, "speaker", now - SILENT)
     text = "a loudspeaker platform took a warning and did not say that it is on the air: call its duty desk"
     yield Check(
         "loudspeakers", "red" if silent else "green", f"{silent} systems: {text}" if silent else "none silent after a warning"
     )
+
+
+def _of_anchors(house: House, tx: Transaction, now: int) -> Check:
+    if not house.ways_out:
+        return Check("anchors", "yellow", "none leaves this host: set [anchor] in broadcast.toml")
+    waiting, last = anchors.not_left(tx, 1), anchors.newest(tx)
+    oldest = waiting[0].at if waiting else last.at if last is not None else now
+    if now - oldest > LATE_ANCHOR:
+        return Check("anchors", "yellow", f"none has left for {(now - oldest) // 3_600_000} h: look at [anchor] and at the log")
+    return Check("anchors", "green", "one leaves every day")
 
 
 def _of_the_backlog(backlog: questions.Backlog) -> Iterator[Check]:

@@ -12,16 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..alert import Alert
 from ..channels import CHANNELS
 from ..errors import NotFound
-from ..ledger import Ledger, books, leases
+from ..ledger import Ledger, books, leases, retention
 from ..tiers.plan import Plans
 from ..tiers.regions import CodeSystem, Regions
 from ..tiers.roster import Role, load_roles
 from .ways import FarEnd, Way
+
+if TYPE_CHECKING:
+    from .proving import WayOut
 
 log = logging.getLogger("broadcast")
 
@@ -121,6 +124,8 @@ class House:
     ring: Ring
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     rate: Rate | None = None
+    ways_out: Sequence[WayOut] = ()  # where anchors are kept outside this host
+    retention_days: int = retention.DAYS
     holder: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     books: Books = field(init=False)
     _renewed: dict[str, float] = field(default_factory=dict, init=False)

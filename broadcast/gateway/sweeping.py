@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..ledger import alerts, fanout, inbox, sending, settling
 from ..ledger.sending import Later, expired_leases
-from . import callouts, submitting
+from . import callouts, proving, submitting
 from .house import House, log
 
 RING_EVERY = 5_000  # milliseconds until an owed batch that nobody claimed is rung again
@@ -52,6 +52,7 @@ def sweep(house: House) -> Swept | None:
             decided = sending.decided_doubts(tx, now)
             lanes = sending.to_ring(tx, now, RING_EVERY)
         house.ring(lanes)
+    proving.tend(house)
     return Swept(sum(map(len, lanes.values())), taken_back, decided, matched, len(closed), duties)
 
 

@@ -13,25 +13,31 @@ from typing import Any
 from ..tiers.roster import mask
 from . import (
     alerts,
+    anchors,
     asking,
     books,
     callouts,
     chain,
     conditions,
+    covering,
     duties,
+    erasing,
     fanout,
     inbox,
     leases,
     limits,
     operators,
     people,
+    proof,
     questions,
     replies,
+    retention,
     sending,
     settling,
+    verifying,
 )
 from .engine import Database, Row, Transaction, millis_now
-from .seal import Seal, WrongKey
+from .seal import ERASED, Seal, WrongKey
 
 __all__ = [
     "Database",
@@ -40,12 +46,15 @@ __all__ = [
     "Seal",
     "Transaction",
     "alerts",
+    "anchors",
     "asking",
     "books",
     "callouts",
     "chain",
     "conditions",
+    "covering",
     "duties",
+    "erasing",
     "fanout",
     "inbox",
     "leases",
@@ -53,10 +62,13 @@ __all__ = [
     "millis_now",
     "operators",
     "people",
+    "proof",
     "questions",
     "replies",
+    "retention",
     "sending",
     "settling",
+    "verifying",
 ]
 
 
@@ -68,7 +80,7 @@ class Ledger:
     """A database and the key that opens its sealed columns."""
 
     def __init__(self, url: str, seal: Seal) -> None:
-        self.database = Database(url)
+        self.database = Database(url, seal.key_for("entries"))
         self.seal = seal
         self.read = self.database.read
         self.write = self.database.write
@@ -128,7 +140,7 @@ class Ledger:
     def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
         shown = {k: v for k, v in row.items() if k not in ("address", "batch_id", "seq")}
         shown["delivery"] = f"{row['batch_id']}.{row['seq']}"
-        shown["address"] = mask(self.seal.open(row["address"]))
+        shown["address"] = ERASED if row["address"] is None else mask(self.seal.open(row["address"]))
         for name in ("started", "ended"):
             when = questions.moment(row[name])
             shown[name] = when.isoformat(timespec="milliseconds") if when else None

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from ..delivery import State
 from ..errors import NotFound
-from . import chain, duties
+from . import chain, duties, proof
 from .engine import Row
 from .fanout import OF_THE_EVENT, Selection, Slice, plan_whole
 from .tables import alert, alert_raw, alert_region, batch, callout, delivery, refused, rule, wording
@@ -33,6 +33,32 @@ class AlertState(StrEnum):
 
 
 OPEN_STATES = (AlertState.UNDECIDED, AlertState.WAITING, AlertState.ACTIVE)
+
+
+# The columns of an alert that nobody changes any more; its first entry says them all.
+AS_RECEIVED = (
+    "sender",
+    "identifier",
+    "event_key",
+    "sender_code",
+    "source",
+    "form",
+    "msg_type",
+    "status",
+    "scope",
+    "event_code",
+    "event",
+    "headline",
+    "issuer",
+    "sent",
+    "received",
+    "expires",
+    "stand_down",
+    "sha256",
+    "doubt",
+    "drafted_by",
+    "approve_by",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +84,7 @@ def record(tx: sa.Connection, new: NewAlert, now: int, who: str) -> tuple[int, b
     if added is None:
         return _again(tx, new, now, who), False
     alert_id = int(added)
-    tx.execute(alert_raw.insert().values(alert_id=alert_id, raw=new.raw))
+    proof.add(tx, alert_raw, [{"alert_id": alert_id, "raw": new.raw}], chain.of_alert(alert_id))
     add_regions(tx, alert_id, new.regions)
     ids = add_words(tx, alert_id, new.words)
     _add_rules(tx, alert_id, ids, new.rules)
@@ -74,12 +100,10 @@ def add_regions(tx: sa.Connection, alert_id: int, regions: Mapping[str, bool]) -
 
 
 def add_words(tx: sa.Connection, alert_id: int, words: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], int]:
-    """Freezes words; (channel, audience, purpose) → id."""
-    ids = {}
-    for row in words:
-        key = (row["channel"], row["audience"], row["purpose"])
-        ids[key] = tx.execute(wording.insert().values(alert_id=alert_id, **row).returning(wording.c.id)).scalar_one()
-    return ids
+    """Freezes words; (channel, audience, purpose) → id. The caller's entry covers them."""
+    rows = [{**row, "alert_id": alert_id} for row in words]
+    ids = proof.add(tx, wording, rows, chain.of_alert(alert_id))
+    return {(row["channel"], row["audience"], row["purpose"]): number for row, number in zip(rows, ids, strict=True)}
 
 
 def _add_rules(
@@ -117,10 +141,8 @@ def _again(tx: sa.Connection, new: NewAlert, now: int, who: str) -> int:
 def _entries_of_a_new_alert(tx: sa.Connection, alert_id: int, new: NewAlert, now: int, who: str) -> None:
     name = chain.of_alert(alert_id)
     v = new.values
-    facts = {
-        k: v[k] for k in ("sender", "identifier", "event_key", "msg_type", "status", "event_code", "level", "sha256", "source")
-    }
-    chain.append(tx, name, "alert.received", now, {**facts, "state": v["state"], "reason": v["reason"]}, who)
+    facts = {k: v.get(k) for k in (*AS_RECEIVED, "level", "state", "reason")}
+    chain.append(tx, name, "alert.received", now, facts, who)
     if new.rules:
         frozen = {"understood": json.loads(v["understood"]), "rules": len(new.rules), "regions": sorted(new.regions)}
         chain.append(tx, name, "plan.frozen", now, frozen)
@@ -131,11 +153,8 @@ def _entries_of_a_new_alert(tx: sa.Connection, alert_id: int, new: NewAlert, now
 
 def refuse(tx: sa.Connection, raw: bytes, size: int, sha256: str, reason: str, source: str, now: int) -> int:
     """Keeps what was refused: its bytes (as far as the cap allows), the hash of the whole and the reason."""
-    number = tx.execute(
-        refused.insert()
-        .values(received=now, source=source, sha256=sha256, size=size, raw=raw, reason=reason)
-        .returning(refused.c.id)
-    ).scalar_one()
+    values = {"received": now, "source": source, "sha256": sha256, "size": size, "raw": raw, "reason": reason}
+    [number] = proof.add(tx, refused, [values], chain.HOUSE)
     chain.append(
         tx,
         chain.HOUSE,
@@ -144,7 +163,7 @@ def refuse(tx: sa.Connection, raw: bytes, size: int, sha256: str, reason: str, s
         {"refused": number, "sha256": sha256, "size": size, "reason": reason},
         source,
     )
-    return int(number)
+    return number
 
 
 def find(tx: sa.Connection, wanted: int | str) -> Row:

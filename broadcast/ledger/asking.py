@@ -12,7 +12,7 @@ from . import chain, sending
 from .alerts import AlertState
 from .engine import Row
 from .limits import Numbered, as_numbered
-from .sending import Held, Piece, Run, ranges, receipt_runs
+from .sending import Held, Piece, Run, ranges
 from .tables import address, alert, batch, call_number, delivery, receipt, wording
 
 ASK_EVERY = 10_000  # milliseconds
@@ -66,21 +66,13 @@ def _doubted_at() -> sa.ColumnElement[str]:
 
 
 def _of_batch(tx: sa.Connection, row: Row, peer: str) -> list[Doubt]:
-    columns = (
-        delivery.c.seq,
-        address.c.sealed,
-        delivery.c.synthetic,
-        delivery.c.address_id,
-        delivery.c.region,
-        delivery.c.post_id,
-    )
     found = tx.execute(
-        sa.select(*columns)
+        sa.select(*sending.PIECE)
         .join(address, address.c.id == delivery.c.address_id)
         .where(delivery.c.batch_id == row.id, delivery.c.state == State.IN_DOUBT, _doubted_at() == peer)
         .order_by(delivery.c.seq)
     ).all()
-    pieces = [Piece(r.seq, bytes(r.sealed), bool(r.synthetic), r.address_id, r.region, r.post_id) for r in found]
+    pieces = [sending.as_piece(one) for one in found]
     numbers = tx.execute(sa.select(call_number).where(call_number.c.batch_id == row.id, call_number.c.peer == peer)).all()
     if not numbers:
         return [Doubt(_held(row, pieces, peer), None)] if pieces else []
@@ -135,15 +127,9 @@ def put_off(tx: sa.Connection, doubt: Doubt, now: int) -> None:
 
 
 def _keep(tx: sa.Connection, held: Held, run: Run, now: int) -> None:
-    common = {
-        "batch_id": held.batch_id,
-        "fence": held.fence,
-        "attempt": held.attempt,
-        "origin": "answer",  # it stands for the answer that never came: reports find the delivery by its reference
-        "peer": held.peer,
-        "recorded": now,
-    }
-    tx.execute(receipt.insert(), [{**common, **said} for said in receipt_runs(run)])
+    # "answer": it stands for the answer that never came, and reports find the delivery by its reference.
+    which = {"origin": "answer", "peer": held.peer}
+    sending.write_receipts(tx, held.alert_id, held.batch_id, run, **which, fence=held.fence, attempt=held.attempt, now=now)
     by_state: dict[State, list[int]] = {}
     for seq, got in zip(run.seqs, run.receipts, strict=True):
         if got.state is not State.IN_DOUBT:

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..delivery import State
-from . import chain
+from . import chain, proof
 from .engine import Row
 from .fanout import Slice
 from .tables import alert, asked, batch, called, callout, delivery, post, reply, roster, rule, target, wording
@@ -91,17 +91,15 @@ def climb(tx: sa.Connection, steps: Sequence[Climbing], now: int) -> None:
     for (step, rung, number), ids in alike.items():
         moved |= _move(tx, ids, (callout.c.step == step,), {"step": rung, "asked": number, "calls": 0, "next_step": now})
     climbed = [one for one in steps if one.row.id in moved]
-    who = [
-        {"callout_id": one.row.id, "post_id": number, "rung": one.rung, "at": now}
-        for one in climbed
-        for number in dict.fromkeys(one.posts)
-    ]
-    if who:
-        tx.execute(asked.insert(), who)
     said: dict[int, list[dict[str, Any]]] = {}
+    who: dict[int, list[dict[str, Any]]] = {}
     for one in climbed:
         said.setdefault(one.row.alert_id, []).append(_told(one))
+        those = dict.fromkeys(one.posts)
+        rows = [{"callout_id": one.row.id, "post_id": number, "rung": one.rung, "at": now} for number in those]
+        who.setdefault(one.row.alert_id, []).extend(rows)
     for alert_id, bodies in said.items():
+        proof.add(tx, asked, who[alert_id], chain.of_alert(alert_id))
         chain.append_all(tx, chain.of_alert(alert_id), "callout.climbed", now, bodies)
 
 
@@ -269,7 +267,7 @@ def _batches(
             step, linked = _batch(tx, alert_id, rule_id, lane, name, wording_id, [by_address[one] for one in some], posts, now)
             made.append(step)
             links += linked
-    _link(tx, links)
+    _link(tx, alert_id, links, now)
     return made
 
 
@@ -329,13 +327,18 @@ def _batch(
             for number in posts[row.post_id]
         ]
     tx.execute(delivery.insert(), rows)
+    said = {"batch": batch_id, "rule": rule_id, "size": len(rows)}
+    chain.append(tx, chain.of_alert(alert_id), "batch.planned", now, said)
     return Slice(batch_id, lane, len(rows), False), links
 
 
-def _link(tx: sa.Connection, links: Sequence[dict[str, Any]]) -> None:
+def _link(tx: sa.Connection, alert_id: int, links: Sequence[dict[str, Any]], now: int) -> None:
     unique = {(link["callout_id"], link["batch_id"], link["seq"]): link for link in links}
     if unique:
-        tx.execute(called.insert(), list(unique.values()))
+        proof.add(tx, called, list(unique.values()), chain.of_alert(alert_id))
+        calls = {(batch_id, seq) for _callout, batch_id, seq in unique}
+        body = {"calls": len(calls), "callouts": len({number for number, _batch, _seq in unique})}
+        chain.append(tx, chain.of_alert(alert_id), "calls.planned", now, body)
 
 
 def _numbered(

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from ..errors import InvalidFiles, LedgerUnavailable, Problem
+from . import chain
 
 Transaction = sa.Connection  # what `read` and `write` give: rooms above name the type, never SQLAlchemy
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
@@ -25,10 +26,14 @@ def millis_now() -> int:
 
 
 class Database:
-    """One engine and the two ways to use it: `read()` and `write()`."""
+    """One engine and the ways to use it: `read()`, `write()` and, for a long look, `snapshot()`.
 
-    def __init__(self, url: str) -> None:
+    `key`: of the MACs of entries, which every write transaction carries.
+    """
+
+    def __init__(self, url: str, key: bytes) -> None:
         self.url = _read_url(url)
+        self._key = key
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite(self.url) if self.is_sqlite else _postgresql(self.url)
 
@@ -39,8 +44,14 @@ class Database:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """The same, and every statement sees the same moment, also on PostgreSQL."""
+        with _told(self.url), self.engine.connect() as connection:
+            yield connection if self.is_sqlite else connection.execution_options(isolation_level="REPEATABLE READ")
+
+    @contextmanager
     def write(self, *, patient: bool = False) -> Iterator[sa.Connection]:
-        """One short transaction, committed at the end. Never hold it over a network call.
+        """One short transaction, committed at the end with the entries it has to make. Never hold it over a network call.
 
         SQLite has one writer and no queue: whoever asks more often gets the lock sooner. `patient` writers (bulk) ask
         ten times less often, so that an alarm's commit overtakes them. Raises LedgerUnavailable.
@@ -49,7 +60,12 @@ class Database:
             if self.is_sqlite:
                 _begin_immediate(connection, 0.005 if patient else 0.0005)
             with connection.begin():
-                yield connection
+                chain.begin(connection, chain.Unit(self._key, millis_now()))
+                try:
+                    yield connection
+                    chain.flush(connection)
+                finally:
+                    chain.end(connection)
 
     def now(self, connection: sa.Connection) -> int:
         """The database's clock in milliseconds: leases are counted by it, so hosts need not agree."""

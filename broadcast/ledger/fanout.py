@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 
 from ..delivery import MAY_HAVE_REACHED, State
+from . import chain
 from .engine import Row
 from .tables import alert, alert_region, batch, callout, delivery, post, roster, rule, target, wording
 
@@ -249,6 +250,8 @@ def _fill(tx: sa.Connection, row: Row | _Like, insert: sa.Insert, values: dict[s
     if unsent:  # a worker that looked at the batch before must not claim it for less than it is now
         changed |= {"fence": batch.c.fence + 1, "gathered": True}
     tx.execute(batch.update().where(batch.c.id == batch_id).values(**changed))
+    said = {"batch": batch_id, "rule": row.id, "size": before + size}
+    chain.append(tx, chain.of_alert(row.alert_id), "batch.planned", now, said)
     return batch_id, size
 
 

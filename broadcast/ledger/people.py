@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from ..alert import RegionCode
 from ..tiers.roster import Person, Place, Post, Resident
-from . import chain
+from . import chain, proof
 from .engine import Database
 from .seal import Seal
 from .tables import address, person, post, roster, target
@@ -49,15 +49,15 @@ def replace(
     done = 0
     for chunk in _chunks(rows, SLICE):
         with database.write(patient=True) as tx:
-            _add_targets(tx, began, chunk)
+            _add_targets(tx, began, chunk, now)
         done += len(chunk)
         progress(done)
         time.sleep(PAUSE)
     with database.write() as tx:
         ids = _upsert_persons(tx, seal, people, now)
         _upsert_posts(tx, held, ids, now)
-        _add_targets(tx, began, [made for one in people for made in _targets_of(one, ids[one.person_id], seal)])
-        _add_targets(tx, began, list(_test_targets(people, held, seal)))
+        _add_targets(tx, began, [made for one in people for made in _targets_of(one, ids[one.person_id], seal)], now)
+        _add_targets(tx, began, list(_test_targets(people, held, seal)), now)
         tx.execute(roster.update().where(roster.c.in_force).values(in_force=False))
         tx.execute(roster.update().where(roster.c.id == began).values(in_force=True, imported=now))
         body = {"roster": began, "persons": len(people), "posts": len(held), "other_targets": done}
@@ -65,18 +65,11 @@ def replace(
     _clear(database)
 
 
-def _add_targets(tx: sa.Connection, roster_id: int, rows: list[dict[str, Any]]) -> None:
+def _add_targets(tx: sa.Connection, roster_id: int, rows: list[dict[str, Any]], now: int) -> None:
     """Each address is one row of `address`, whoever has it."""
     if not rows:
         return
-    tx.execute(
-        sa.text("INSERT INTO address (sealed) VALUES (:sealed) ON CONFLICT (sealed) DO NOTHING"),
-        [{"sealed": row["sealed"]} for row in rows],
-    )
-    known: dict[bytes, int] = {}
-    for part in _chunks(iter({row["sealed"] for row in rows}), 500):
-        found = tx.execute(sa.select(address.c.sealed, address.c.id).where(address.c.sealed.in_(part)))
-        known |= {bytes(row.sealed): row.id for row in found}
+    known = proof.add_addresses(tx, (row["sealed"] for row in rows), now)
     made = [
         {**{k: v for k, v in row.items() if k != "sealed"}, "address_id": known[row["sealed"]], "roster_id": roster_id}
         for row in rows
@@ -93,7 +86,7 @@ def _upsert_persons(tx: sa.Connection, seal: Seal, persons: list[Person], now: i
         row = before.get(one.person_id)
         if row is None:
             fresh.append({"key": one.person_id, **values})
-        elif (bytes(row.name), row.synthetic, row.test, row.ended) != tuple(values.values()):
+        elif (row.name and bytes(row.name), row.synthetic, row.test, row.ended) != tuple(values.values()):
             tx.execute(person.update().where(person.c.id == row.id).values(**values))
     if fresh:
         tx.execute(person.insert(), fresh)
@@ -196,7 +189,7 @@ def read(tx: sa.Connection, seal: Seal) -> tuple[tuple[Person, ...], tuple[Post,
         persons.append(
             Person(
                 person_id=row.key,
-                name=seal.open(row.name),
+                name=seal.show(row.name),
                 synthetic=bool(row.synthetic),
                 phone=known.get("sms", ""),
                 zwdd=known.get("zwdd", ""),
@@ -216,7 +209,7 @@ class Holder:
     """Who holds a post: the role's code, and the name, sealed."""
 
     role: str
-    name: bytes
+    name: bytes | None  # None: erased
 
 
 def holders_of(tx: sa.Connection, posts: Sequence[int]) -> dict[int, Holder]:
@@ -224,4 +217,4 @@ def holders_of(tx: sa.Connection, posts: Sequence[int]) -> dict[int, Holder]:
     rows = tx.execute(
         sa.select(post.c.id, post.c.role, person.c.name).join(person, person.c.id == post.c.person_id).where(post.c.id.in_(posts))
     )
-    return {row.id: Holder(row.role, bytes(row.name)) for row in rows}
+    return {row.id: Holder(row.role, row.name) for row in rows}

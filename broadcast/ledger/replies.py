@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 
 from ..delivery import MAY_HAVE_REACHED, State
-from . import chain, settling
+from . import chain, proof, settling
 from .engine import Row
 from .tables import address, alert, asked, batch, called, callout, delivery, post, receipt, reply, roster, target
 
@@ -61,40 +61,51 @@ def take(tx: sa.Connection, told: Told, now: int, again_of: int | None = None) -
 
 
 def _keep(tx: sa.Connection, told: Told, found: _Found, now: int, again_of: int | None) -> int:
-    settled, flag = 0, found.flag
+    settled, flag = _Settled(), found.flag
     if found.alert_id is not None and found.persons and told.verb == "declined":
         _leave_to_others(tx, found)
     if found.alert_id is not None and found.persons and told.verb in ANSWERS:
         settled = _answer(tx, found, told, now)
-        flag = "" if settled else "nothing of theirs was open"
-    tx.execute(
-        reply.insert().values(
-            alert_id=found.alert_id,
-            batch_id=found.batch_id,
-            seq=found.seq,
-            person_id=found.persons[0] if len(found.persons) == 1 else None,
-            verb=told.verb,
-            how=told.how,
-            peer=told.peer,
-            said=told.said,
-            counts=json.dumps(dict(told.counts or {}), sort_keys=True),
-            who=told.who,
-            settled=settled,
-            flag=flag,
-            ref=told.ref,
-            address=told.address,
-            waits_until=now + KEEP_EARLY if found.early else None,
-            again_of=again_of,
-            at=told.at,
-            recorded=now,
-        )
-    )
-    if found.alert_id is not None:
-        body = {"verb": told.verb, "how": told.how, "settled": settled, "flag": flag}
-        if found.batch_id is not None:
-            body["delivery"] = f"{found.batch_id}.{found.seq}"
-        chain.append(tx, chain.of_alert(found.alert_id), "reply", now, body, told.who)
-    return settled
+        flag = "" if settled.count else "nothing of theirs was open"
+    values = {
+        "alert_id": found.alert_id,
+        "batch_id": found.batch_id,
+        "seq": found.seq,
+        "person_id": found.persons[0] if len(found.persons) == 1 else None,
+        "verb": told.verb,
+        "how": told.how,
+        "peer": told.peer,
+        "said": told.said,
+        "counts": json.dumps(dict(told.counts or {}), sort_keys=True),
+        "who": told.who,
+        "settled": settled.count,
+        "flag": flag,
+        "ref": told.ref,
+        "address": told.address,
+        "waits_until": now + KEEP_EARLY if found.early else None,
+        "again_of": again_of,
+        "at": told.at,
+        "recorded": now,
+    }
+    name = chain.HOUSE if found.alert_id is None else chain.of_alert(found.alert_id)
+    proof.add(tx, reply, [values], name)
+    body = {"verb": told.verb, "how": told.how, "settled": settled.count, "flag": flag, "answered": sorted(settled.callouts)}
+    if found.batch_id is not None:
+        body["delivery"] = f"{found.batch_id}.{found.seq}"
+    chain.append(tx, name, "reply", now, body, told.who)
+    return settled.count
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What a reply answered: the callouts that are closed by it, and how many more were owed measures."""
+
+    callouts: tuple[int, ...] = ()
+    more: int = 0
+
+    @property
+    def count(self) -> int:
+        return len(self.callouts) + self.more
 
 
 def has_early(tx: sa.Connection, now: int) -> bool:
@@ -107,7 +118,9 @@ def take_early(tx: sa.Connection, now: int, limit: int = 200) -> int:
     rows = tx.execute(_early(now).order_by(reply.c.id).limit(limit)).all()
     for row in rows:
         counts = json.loads(row.counts)
-        told = Told(row.verb, row.how, row.peer, bytes(row.said), row.at, None, row.ref, bytes(row.address), counts=counts)
+        told = Told(
+            row.verb, row.how, row.peer, bytes(row.said or b""), row.at, None, row.ref, bytes(row.address or b""), counts=counts
+        )
         take(tx, told, now, again_of=row.id)
     return len(rows)
 
@@ -228,7 +241,7 @@ def _owing(tx: sa.Connection, sealed: bytes) -> dict[int, tuple[int, ...]]:
     return {number: tuple(row.person_id for row in rows if row.alert_id == number) for number in {row.alert_id for row in rows}}
 
 
-def _answer(tx: sa.Connection, found: _Found, told: Told, now: int) -> int:
+def _answer(tx: sa.Connection, found: _Found, told: Told, now: int) -> _Settled:
     assert found.alert_id is not None
     batches = _hold_still(tx, found.alert_id)
     posts = sa.select(post.c.id).where(post.c.person_id.in_(found.persons))
@@ -255,7 +268,7 @@ def _answer(tx: sa.Connection, found: _Found, told: Told, now: int) -> int:
     if settled or more:
         _withdraw(tx, found, posts, batches, f"answered by {told.how}")
         _call_off(tx, settled, batches, f"answered by {told.how}")
-    return len(settled) + int(more)
+    return _Settled(tuple(settled), int(more))
 
 
 def _call_off(tx: sa.Connection, settled: Sequence[int], batches: Sequence[Row], reason: str) -> None:
@@ -358,7 +371,7 @@ class Duty:
     alert: Row
     role: str
     region: str
-    name: bytes  # sealed
+    name: bytes | None  # sealed; None: erased
     text: str
     open: bool
     answered: int | None
@@ -401,7 +414,7 @@ def _duty(tx: sa.Connection, row: Row) -> Duty | None:
         alert=of_alert,
         role=row.role,
         region=row.region,
-        name=bytes(tx.execute(sa.select(person.c.name).where(person.c.id == row.person_id)).scalar_one()),
+        name=tx.execute(sa.select(person.c.name).where(person.c.id == row.person_id)).scalar_one(),
         text=str(tx.execute(sa.select(wording.c.text).where(wording.c.id == row.wording_id)).scalar_one()),
         open=is_open,
         answered=answered,

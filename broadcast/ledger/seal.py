@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..errors import BroadcastError
 
+ERASED = "(erased)"  # what stands where a person's name or number was
+
 
 class WrongKey(BroadcastError):
     """The seal key is not the one that this ledger was written with."""
@@ -59,6 +61,10 @@ class Seal:
             return self._siv.decrypt(bytes(sealed), None).decode()
         except InvalidTag:
             raise WrongKey("a sealed value does not open: another seal key, or altered bytes") from None
+
+    def show(self, sealed: bytes | None) -> str:
+        """The same for a list: what was erased is said to be."""
+        return ERASED if sealed is None else self.open(sealed)
 
     def seal_body(self, body: bytes) -> bytes:
         """With a nonce in front: equal bodies do not look equal."""

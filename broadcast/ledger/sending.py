@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from ..delivery import MAY_HAVE_REACHED, Receipt, State
-from . import chain
+from . import chain, proof
 from .alerts import AlertState
 from .engine import Database, Row
 from .limits import Numbered, as_numbered
@@ -29,6 +29,8 @@ class Piece:
     address_id: int = 0
     region: str = ""
     post_id: int | None = None
+    rule_id: int | None = None
+    commitment: bytes | None = None  # to the address
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +84,30 @@ def owed(tx: sa.Connection, batch_id: int, now: int, *, lock: bool = False) -> t
 
 def unsent(tx: sa.Connection, batch_id: int) -> tuple[Piece, ...]:
     """The deliveries of a batch about which nothing has been decided."""
-    its = delivery.c
     rows = tx.execute(
-        sa.select(its.seq, address.c.sealed, its.synthetic, its.address_id, its.region, its.post_id)
+        sa.select(*PIECE)
         .join(address, address.c.id == delivery.c.address_id)
         .where(delivery.c.batch_id == batch_id, delivery.c.state.is_(None))
         .order_by(delivery.c.seq)
     )
-    return tuple(Piece(r.seq, bytes(r.sealed), bool(r.synthetic), r.address_id, r.region, r.post_id) for r in rows)
+    return tuple(as_piece(row) for row in rows)
+
+
+PIECE = (
+    delivery.c.seq,
+    address.c.sealed,
+    delivery.c.synthetic,
+    delivery.c.address_id,
+    delivery.c.region,
+    delivery.c.post_id,
+    delivery.c.rule_id,
+    address.c.commitment,
+)
+
+
+def as_piece(row: Row) -> Piece:
+    """A row of PIECE. Nobody is erased to whom something is owed: an address that is gone is of an alert that is over."""
+    return Piece(row[0], bytes(row[1] or b""), bool(row[2]), *row[3:])
 
 
 def claim(
@@ -319,7 +337,18 @@ def answer(
     if not mine:
         _too_late(tx, held, run, now)
         return False
-    write_receipts(tx, held.batch_id, run, origin="answer", peer=held.peer, fence=held.fence, attempt=held.attempt, now=now)
+    write_receipts(
+        tx,
+        held.alert_id,
+        held.batch_id,
+        run,
+        origin="answer",
+        peer=held.peer,
+        fence=held.fence,
+        attempt=held.attempt,
+        now=now,
+    )
+    proof.cover_deliveries(tx, held.alert_id, held.batch_id, _as_rows(held, run.seqs))
     _set_states(tx, held.batch_id, run, as_batch={State.DEFERRED, usual if whole else None, State.IN_DOUBT if again else None})
     if doubts and not over:
         left = {"only_peer": held.peer} if again else {"doubt_due": later.decide}
@@ -328,6 +357,25 @@ def answer(
         put_off = next((_reason(r) for r in run.receipts if r.state is State.DEFERRED and _reason(r)), "")
         return whole or _rest_is_due(tx, held, later, put_off)
     return _still_wanted(tx, held, now)
+
+
+def _as_rows(held: Held, seqs: Sequence[int]) -> list[dict[str, object]]:
+    """Held deliveries as their rows are: nobody changes these columns, so they need not be read again."""
+    common = {"batch_id": held.batch_id, "alert_id": held.alert_id, "channel": held.channel, "purpose": held.purpose}
+    pieces = {piece.seq: piece for piece in held.pieces}
+    return [
+        {
+            **common,
+            "seq": seq,
+            "region": (piece := pieces[seq]).region,
+            "post_id": piece.post_id,
+            "address_id": piece.address_id,
+            "rule_id": piece.rule_id,
+            "synthetic": piece.synthetic,
+            "commitment": piece.commitment,
+        }
+        for seq in seqs
+    ]
 
 
 def _under_way(database: Database, begin: int | None, progress: int | None) -> dict[str, object]:
@@ -406,11 +454,23 @@ def _too_late(tx: sa.Connection, held: Held, run: Run, now: int) -> None:
 
 
 def write_receipts(
-    tx: sa.Connection, batch_id: int, run: Run, *, origin: str, peer: str, fence: int, attempt: int, now: int
+    tx: sa.Connection,
+    alert_id: int,
+    batch_id: int,
+    run: Run,
+    *,
+    origin: str,
+    peer: str,
+    fence: int,
+    attempt: int,
+    now: int,
 ) -> None:
-    """One row for each run of equal receipts over neighbouring deliveries."""
+    """One row for each run of equal receipts over neighbouring deliveries, and an entry that covers them."""
     common = {"batch_id": batch_id, "fence": fence, "attempt": attempt, "origin": origin, "peer": peer, "recorded": now}
-    tx.execute(receipt.insert(), [{**common, **said} for said in receipt_runs(run)])
+    proof.add(tx, receipt, [{**common, **said} for said in receipt_runs(run)], chain.of_alert(alert_id))
+    body = {"batch": batch_id, "origin": origin, "peer": peer, "fence": fence, "attempt": attempt}
+    states = dict(Counter(str(got.state) for got in run.receipts))
+    chain.append(tx, chain.of_alert(alert_id), "receipts", now, {**body, "states": states})
 
 
 def storable(got: Receipt) -> Receipt:
@@ -520,7 +580,8 @@ def _put_in_doubt(tx: sa.Connection, row: Row, seqs: Sequence[int], reason: str,
     if not seqs:
         return
     run = Run(tuple(seqs), tuple(Receipt(State.IN_DOUBT, detail=reason) for _ in seqs))
-    write_receipts(tx, row.id, run, origin="gateway", peer=row.peer, fence=row.fence, attempt=row.attempt, now=now)
+    write_receipts(tx, row.alert_id, row.id, run, origin="gateway", peer=row.peer, fence=row.fence, attempt=row.attempt, now=now)
+    proof.cover_seqs(tx, row.alert_id, row.id, seqs)
     _set_states(tx, row.id, run)
 
 
@@ -663,7 +724,9 @@ def past_calls(tx: sa.Connection, held: Held, seqs: Sequence[int]) -> list[PastC
     numbers = _numbers_of(tx, held.peer, {row.batch_id for row in rows})
     made = []
     for row in rows:
-        seqs_and_addresses = sent[row.batch_id, row.ref]
+        seqs_and_addresses = sent.get((row.batch_id, row.ref), [])
+        if not seqs_and_addresses:
+            continue  # everybody in it was erased
         first = seqs_and_addresses[0][0]
         number = next((n for n in numbers if n.batch_id == row.batch_id and n.first_seq <= first <= n.last_seq), None)
         given = as_numbered(number.day, number.n, number.at) if number is not None else None
@@ -681,6 +744,7 @@ def _sent_under(tx: sa.Connection, wanted: Sequence[tuple[int, str]]) -> dict[tu
         )
         .join(address, address.c.id == delivery.c.address_id)
         .where(
+            address.c.sealed.is_not(None),
             receipt.c.batch_id.in_({batch_id for batch_id, _ in wanted}),
             receipt.c.ref.in_({ref for _, ref in wanted}),
             receipt.c.origin == "answer",

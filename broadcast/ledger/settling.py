@@ -5,6 +5,7 @@ Found in a snapshot, written in a short transaction of a few statements: on SQLi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 
 from ..delivery import Receipt, State, may_follow
 from ..errors import LedgerUnavailable
+from . import chain, proof
 from .sending import Run, ranges, receipt_runs
 from .tables import address, alert, batch, delivery, receipt
 
@@ -269,8 +271,23 @@ def settle(tx: sa.Connection, found: Sequence[Settlement], now: int) -> None:
         }
         rows += [{**common, **said} for said in receipt_runs(run)]
         _move(tx, first, seqs)
-    if rows:
-        tx.execute(receipt.insert(), rows)
+    _enter(tx, rows, now)
+
+
+def _enter(tx: sa.Connection, rows: Sequence[Mapping[str, object]], now: int) -> None:
+    """The receipts of each alert, and an entry that covers them."""
+    of_alert = _alerts_of(tx, {row["batch_id"] for row in rows}) if rows else {}
+    by_alert: dict[int, list[Mapping[str, object]]] = {}
+    for row in rows:
+        by_alert.setdefault(of_alert[row["batch_id"]], []).append(row)
+    for alert_id, mine in by_alert.items():
+        proof.add(tx, receipt, mine, chain.of_alert(alert_id))
+        states = dict(Counter(str(row["state"]) for row in mine))
+        chain.append(tx, chain.of_alert(alert_id), "receipts", now, {"origin": "report", "states": states})
+
+
+def _alerts_of(tx: sa.Connection, batches: set[object]) -> dict[object, int]:
+    return dict(tx.execute(sa.select(batch.c.id, batch.c.alert_id).where(batch.c.id.in_(batches))).all())
 
 
 def _alike(found: Sequence[Settlement]) -> list[list[Settlement]]:

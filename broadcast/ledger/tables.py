@@ -2,11 +2,11 @@
 
 Kinds of tables, and what may be done to their rows:
 
-* evidence, only ever inserted into (triggers refuse the rest): `entry`, `receipt`, `reply`, `asked`, `called`, `wording`,
-  `alert_raw`, `refused`, `address`
+* evidence, only ever inserted into (triggers refuse the rest), each row covered by an entry (proof.py): `entry`, `receipt`,
+  `reply`, `asked`, `called`, `wording`, `alert_raw`, `refused`, `address`
 * projections that can be refolded from evidence: `delivery.state`, `batch`, `rule`, `alert`
 * the county as it is now: `roster`, `person`, `post`, `target`, `operator`, `book`, `condition`
-* the machinery: `lease`, `breaker`, `gap`, `dialled`, `call_number`, `inbox`, `report`, `callout`
+* the machinery: `lease`, `breaker`, `gap`, `dialled`, `call_number`, `inbox`, `report`, `callout`, `chain`, `anchor`
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ metadata = sa.MetaData(
 # SQLite only makes a column the row id when it is spelled INTEGER; PostgreSQL needs 64 bits.
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 Millis = sa.BigInteger
+
+
+def _marks() -> sa.Column[bytes]:
+    """Four bytes for each other column, to find the one that was changed (proof.py). In the tables of evidence."""
+    return sa.Column("marks", sa.LargeBinary)
+
 
 alert = sa.Table(
     "alert",
@@ -58,9 +64,11 @@ alert = sa.Table(
     sa.Column("superseded_by", Id),
     sa.Column("closed", Millis),
     sa.Column("understood", sa.Text, nullable=False),  # JSON: repairs, coverage, findings, the frozen plan
+    sa.Column("covered", Millis),  # since it was over and an entry covers all of its deliveries
     sa.UniqueConstraint("sender", "identifier"),
     sa.Index("ix_alert_event_key", "event_key"),
     sa.Index("ix_alert_state", "state"),
+    sa.Index("ix_alert_uncovered", "id", sqlite_where=sa.text("covered IS NULL"), postgresql_where=sa.text("covered IS NULL")),
 )
 
 alert_raw = sa.Table(
@@ -68,6 +76,7 @@ alert_raw = sa.Table(
     metadata,
     sa.Column("alert_id", Id, primary_key=True, autoincrement=False),
     sa.Column("raw", sa.LargeBinary, nullable=False),
+    _marks(),
 )
 
 refused = sa.Table(
@@ -80,6 +89,7 @@ refused = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("raw", sa.LargeBinary, nullable=False),  # at most the size cap; `size` and sha256 are of the whole
     sa.Column("reason", sa.Text, nullable=False),
+    _marks(),
 )
 
 alert_region = sa.Table(
@@ -103,6 +113,7 @@ wording = sa.Table(
     sa.Column("units", sa.Integer, nullable=False),
     sa.Column("template", sa.Text, nullable=False),
     sa.Column("notes", sa.Text, nullable=False),  # JSON list
+    _marks(),
     sa.UniqueConstraint("alert_id", "channel", "audience", "purpose", "language"),
 )
 
@@ -174,6 +185,7 @@ batch = sa.Table(
     sa.Column("only_peer", sa.Text, nullable=False, server_default=""),  # it may be known there: only there may it go again
     sa.Column("asked", Millis),  # when the far end was last asked what became of it
     sa.Column("gathered", sa.Boolean, nullable=False, server_default=sa.false()),  # holds deliveries of several rules
+    sa.Column("covered", Millis),  # since an entry covers all of its deliveries
     sa.Index("ix_batch_alert_id", "alert_id"),
     sa.Index("ix_batch_rule_id", "rule_id"),
     sa.Index(
@@ -245,6 +257,7 @@ receipt = sa.Table(
     sa.Column("ref", sa.Text, nullable=False),
     sa.Column("at", Millis),  # when the far end says it happened
     sa.Column("recorded", Millis, nullable=False),
+    _marks(),
     sa.Index("ix_receipt_batch_id", "batch_id"),
     sa.Index(
         "ix_receipt_ref",
@@ -261,6 +274,7 @@ chain = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),  # "house", or "alert:17"
     sa.Column("n", sa.BigInteger, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("mac", sa.Text, nullable=False, server_default=""),  # of all of it: without the key no tail is cut
 )
 
 entry = sa.Table(
@@ -274,6 +288,8 @@ entry = sa.Table(
     sa.Column("body", sa.Text, nullable=False),  # canonical JSON
     sa.Column("previous", sa.Text, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("mac", sa.Text, nullable=False, server_default=""),  # of the hash, under a key that is not in the database
+    _marks(),
 )
 
 inbox = sa.Table(
@@ -321,17 +337,20 @@ reply = sa.Table(  # what persons and receiving systems said back: acknowledgeme
     sa.Column("verb", sa.Text, nullable=False),  # channels/base.py: Verb
     sa.Column("how", sa.Text, nullable=False),  # the channel, "link", or "entry" for a duty officer's
     sa.Column("peer", sa.Text, nullable=False),
-    sa.Column("said", sa.LargeBinary, nullable=False),  # sealed: people write names into it
+    sa.Column("said", sa.LargeBinary),  # sealed: people write names into it; NULL: erased
     sa.Column("counts", sa.Text, nullable=False),  # JSON: households, without_phone, vulnerable told at the door
     sa.Column("who", sa.Text, nullable=False),  # the operator who entered it, else ""
     sa.Column("settled", sa.Integer, nullable=False),  # how many duties it answered
     sa.Column("flag", sa.Text, nullable=False),  # why it answered none
     sa.Column("ref", sa.Text, nullable=False, server_default=""),  # the far end's own, where it named one
-    sa.Column("address", sa.LargeBinary, nullable=False),  # sealed; b"": it named none
+    sa.Column("address", sa.LargeBinary),  # sealed; b"": it named none; NULL: erased
     sa.Column("waits_until", Millis),  # its reference is of nothing yet: it is looked for again until then
     sa.Column("again_of", Id),  # what was found of that earlier row
     sa.Column("at", Millis),  # when they say it was
     sa.Column("recorded", Millis, nullable=False),
+    sa.Column("salt", sa.LargeBinary),  # NULL: erased
+    sa.Column("commitment", sa.LargeBinary),  # to what was said and from which address; what digests are over
+    _marks(),
     sa.Index("ix_reply_alert_id", "alert_id"),
     sa.Index(
         "ix_reply_early",
@@ -393,7 +412,10 @@ address = sa.Table(  # each once, whoever has it; a new number is a new row
     "address",
     metadata,
     sa.Column("id", Id, primary_key=True),
-    sa.Column("sealed", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("sealed", sa.LargeBinary, unique=True),  # NULL: erased
+    sa.Column("salt", sa.LargeBinary),  # NULL: erased
+    sa.Column("commitment", sa.LargeBinary),  # to the sealed bytes; what digests are over
+    _marks(),
 )
 
 person = sa.Table(
@@ -401,7 +423,7 @@ person = sa.Table(
     metadata,
     sa.Column("id", Id, primary_key=True),
     sa.Column("key", sa.Text, nullable=False, unique=True),  # person_id of the roster
-    sa.Column("name", sa.LargeBinary, nullable=False),  # sealed
+    sa.Column("name", sa.LargeBinary),  # sealed; NULL: erased
     sa.Column("synthetic", sa.Boolean, nullable=False),
     sa.Column("test", sa.Boolean, nullable=False),
     sa.Column("ended", Millis),  # no longer in the roster; the row stays, deliveries point to its posts
@@ -530,23 +552,39 @@ callout = sa.Table(
 asked = sa.Table(  # who was asked for a silent post, on which rung
     "asked",
     metadata,
-    sa.Column("callout_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("post_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("rung", sa.Text, primary_key=True),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("callout_id", Id, nullable=False),
+    sa.Column("post_id", Id, nullable=False),
+    sa.Column("rung", sa.Text, nullable=False),
     sa.Column("at", Millis, nullable=False),
+    _marks(),
+    sa.UniqueConstraint("callout_id", "post_id", "rung"),
     sa.Index("ix_asked_post_id", "post_id"),
 )
 
 called = sa.Table(  # which calls were made for which callouts: one call may be for several
     "called",
     metadata,
-    sa.Column("callout_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("batch_id", Id, primary_key=True, autoincrement=False),
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("callout_id", Id, nullable=False),
+    sa.Column("batch_id", Id, nullable=False),
+    sa.Column("seq", sa.Integer, nullable=False),
     sa.Column("post_id", Id, nullable=False),
     sa.Column("rung", sa.Text, nullable=False),
     sa.Column("at", Millis, nullable=False),
+    _marks(),
+    sa.UniqueConstraint("callout_id", "batch_id", "seq"),
     sa.Index("ix_called_batch_id", "batch_id", "seq"),
+)
+
+anchor = sa.Table(  # the heads of the chains as they are written down outside this host
+    "anchor",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=False),  # its number
+    sa.Column("at", Millis, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),  # the document, as it leaves
+    sa.Column("left_by", sa.Text, nullable=False),  # JSON list: the ways by which it has left already
+    sa.Column("left_at", Millis),  # since it has left by all of them
 )
 
 EVIDENCE = (

@@ -16,7 +16,7 @@ from ..channels.base import Heard, Reply, Report, Verb
 from ..delivery import Receipt, State
 from ..gateway import Gateway
 from ..gateway.keys import key_of
-from ..ledger import callouts, chain, evidence
+from ..ledger import callouts, evidence
 from ..ledger.evidence import Evidence, Handed
 from .outcome import Check, Outcome, outcome
 from .people import Crowd
@@ -186,14 +186,14 @@ def result(gateway: Gateway, alert: int) -> tuple[Outcome, list[Evidence]]:
     with gateway.ledger.read() as tx:
         found = evidence.of_alert(tx, alert)
         queued = evidence.queued(tx, alert)
-        broken = chain.verify(tx, chain.of_alert(alert))
         plan = json.loads(callouts.plans_of(tx, [alert])[alert])["plan"]
+    verdict = gateway.verify(alert)
     checks = (
         Check(
             "no call is left in a queue for duties that have all been answered",
             tuple(f"call {row.batch_id}.{row.seq}" for row in queued if not row.waits),
         ),
-        Check("the alert's chain of entries holds", (f"entry {broken.n}: {broken.what}",) if broken else ()),
+        Check("the alert's chain of entries holds, with its evidence", tuple(str(place.first) for place in verdict.places)),
     )
     ladder, regions = Ladder.from_json(plan["ladder"]), gateway.house.books.regions
     return outcome(found, ladder, regions, waiting=len(queued), checks=checks), found

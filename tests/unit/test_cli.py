@@ -7,11 +7,13 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -730,3 +732,39 @@ def test_a_network_that_is_none_is_refused_with_the_settings(desk):
     (desk.home / "broadcast.toml").write_text(page.replace("[server]", '[server]\nallow = ["10.0.0.5/24"]'), "utf-8")
     answer = desk("status")
     assert answer.code == 3 and "server.allow" in answer.err
+
+
+# --- the ledger as proof
+
+
+def test_the_ledger_is_verified_and_a_hand_in_it_is_named(desk):
+    assert desk.send().code == 0
+    answer = desk("ledger", "verify", "--json")
+    assert (answer.code, answer.json["holds"]) == (0, True)
+    kept = desk.home / "anchor.json"
+    assert desk("ledger", "anchor", "--out", str(kept)).code == 0
+    assert desk("ledger", "verify", "--anchor", str(kept)).code == 0
+    assert json.loads(desk("ledger", "anchor").out)["number"] == json.loads(kept.read_text("utf-8"))["number"] + 1
+
+    with closing(sqlite3.connect(desk.home / "ledger.db")) as database:
+        database.execute("DROP TRIGGER guard_wording_update")
+        database.execute("UPDATE wording SET text = 'x' WHERE id = 1")
+        database.commit()
+    answer = desk("ledger", "verify", "--alert", "1")
+    assert answer.code == 1
+    assert "alert:1, entry " in answer.out and "wording 1, column text: was changed" in answer.out
+
+    kept.write_text("{}", "utf-8")
+    assert desk("ledger", "verify", "--anchor", str(kept)).code == 3
+
+
+def test_erasing_is_refused_to_whoever_may_not_and_for_whoever_serves(desk):
+    desk.sits("测试值班员")
+    assert desk("ledger", "erase", "nobody", "--reason", "r").code == 3
+    desk.sits("测试值班领导")
+    assert desk("ledger", "erase", "nobody", "--reason", "r").code == 1
+    gateway = broadcast.open(desk.home)
+    person = gateway.roster().persons[0].person_id
+    gateway.close()
+    answer = desk("ledger", "erase", person, "--reason", "r")
+    assert (answer.code, "roster in force" in answer.err) == (3, True)

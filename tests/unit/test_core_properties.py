@@ -23,7 +23,7 @@ from broadcast.delivery import FINAL, Receipt, State
 from broadcast.errors import InDoubt, Misconfigured, Unavailable
 from broadcast.gateway import CountySettings, House, delivering, errands, keys, sweeping
 from broadcast.gateway.ways import FarEnd, Way
-from broadcast.ledger import Ledger, Seal, alerts, asking, inbox, people, replies, sending, settling
+from broadcast.ledger import Ledger, Seal, alerts, asking, inbox, people, replies, sending, settling, verifying
 from broadcast.ledger import tables as t
 from broadcast.ledger.replies import Told
 from broadcast.ledger.sending import Held, Later, Run
@@ -389,6 +389,15 @@ class World:
                 told[row.alert_id, row.person_id].append(state)
         for whom, became in told.items():
             assert set(became) != {State.CANCELLED}, f"{whom} is forgotten"
+        self.proved()
+
+    def proved(self) -> None:
+        """Whatever happened, each delivery's state is what its receipts come to, and every row has its entry."""
+        with self.ledger.read() as tx:
+            for number in self.alerts:
+                found = verifying.verify(tx, self.ledger.seal, self.ledger.mark, alert_id=number)
+                places = [str(one.first) for one in found.places if one.first.table not in ("alert", "alert_raw", "callout")]
+                assert not places, places  # these stories change alerts by hand
 
 
 _NUMBERS = count(1)
