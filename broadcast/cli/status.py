@@ -21,6 +21,7 @@ from .figures import Figures, add, figures, of_progress
 from .opening import JsonOption, UsageMistake, opened
 
 _LOOK_EVERY = 0.3  # seconds
+_VILLAGES_NAMED = 5
 _UNDECIDED = ("waiting", "undecided")
 _REACHED = frozenset(str(state) for state in REACHED)
 
@@ -76,6 +77,10 @@ def _say_answers(gateway: Gateway, found: Sequence[Status]) -> None:
                 counts = f"{door.get('without_phone', 0):,} without a phone, {door.get('vulnerable', 0):,} 特殊人群"
                 line += f"; {door.get('households', 0):,} households told at the door ({counts})"
             saying.say(line)
+        if villages := gateway.unreached_villages(one.alert_id):
+            named = "、".join(villages[:_VILLAGES_NAMED]) + (" …" if len(villages) > _VILLAGES_NAMED else "")
+            text = f"{len(villages):,} villages reached by nobody within the plan's time ({named})"
+            saying.say(f"alert {one.alert_id}: {text}: broadcast coverage {one.alert_id}")
 
 
 def follow(gateway: Gateway, alert: int | str, seconds: float = float("inf")) -> bool:
@@ -175,6 +180,7 @@ def _as_json(gateway: Gateway, found: Sequence[Status], *, words: bool, regions:
     for one in found:
         total = of_progress(one.progress)
         more: dict[str, Any] = {"total": _total(total), "answers": gateway.answers(one.alert_id)}
+        more["villages_unreached"] = gateway.unreached_villages(one.alert_id)
         if words:
             more["words"] = gateway.words(one.alert_id)
         if regions:

@@ -25,6 +25,7 @@ from . import (
     callouts,
     cancelling,
     confirming,
+    covering,
     delivering,
     errands,
     health,
@@ -38,11 +39,12 @@ from . import (
 from . import readiness as ready
 from .callouts import Callout, Place
 from .confirming import Confirmation
+from .covering import AlertCoverage
 from .health import Check, Health
 from .house import CountySettings, House, Source
 from .previewing import Preview
 from .proving import Folder, Mail, WayOut
-from .readiness import Readiness
+from .readiness import ExpectedCoverage, Readiness
 from .speaking import Speaker
 from .submitting import BY_HAND, Sent
 from .sweeping import Swept
@@ -50,12 +52,14 @@ from .ways import FarEnd, Way, open_ways
 
 __all__ = [
     "BY_HAND",
+    "AlertCoverage",
     "Answers",
     "Callout",
     "Check",
     "Confirmation",
     "CountySettings",
     "Erased",
+    "ExpectedCoverage",
     "FarEnd",
     "Folder",
     "Gateway",
@@ -378,6 +382,21 @@ class Gateway:
         Raises NotAllowed, NotFound.
         """
         return proving.erase(self.house, person_id, reason, operator)
+
+    def coverage(self, alert: int | str, region: str = "") -> AlertCoverage:
+        """By village: reached by nobody, by machine only, at the door, by a person, measures done; the worst first.
+
+        Raises NotFound; also for an alert that says that it is over.
+        """
+        return covering.coverage(self.house, alert, region)
+
+    def unreached_villages(self, alert: int | str) -> tuple[str, ...]:
+        """Names of villages that were reached by nobody when the plan's time was over, and are not since. Raises NotFound."""
+        return covering.unreached(self.house, alert)
+
+    def expected_coverage(self, region: str = "") -> ExpectedCoverage:
+        """Before an event: which villages could be reached by machine, at the door, by a person. Raises NotFound."""
+        return ready.expected_coverage(self.house, region)
 
     # ── the county ──
 

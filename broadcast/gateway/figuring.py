@@ -25,4 +25,5 @@ def figures(house: House) -> Figures:
         oldest_due={**lanes, **found.oldest_due},
         breakers={**peers, **found.breakers},
         failures={**peers, **found.failures},
+        villages_unreached={"Actual": 0, "Exercise": 0, **found.villages_unreached},
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import BroadcastError, InvalidFiles
-from ..ledger import Transaction, anchors, books, callouts, leases, questions
+from ..ledger import Transaction, anchors, books, callouts, coverage, leases, questions
 from .house import House
 
 LATE = {"alarm": 10_000, "bulk": 120_000, "drill": 120_000}  # milliseconds that a due batch may wait unclaimed
@@ -75,6 +75,7 @@ def _of_the_ledger(house: House, tx: Transaction) -> Iterator[Check]:
     )
     yield Check("callouts", "red" if stuck else "green", text)
     yield _of_anchors(house, tx, now)
+    yield _of_the_villages(coverage.unreached(tx))
     silent = questions.accepted_and_silent(tx, "speaker", now - SILENT)
     text = "a loudspeaker platform took a warning and did not say that it is on the air: call its duty desk"
     yield Check(
@@ -90,6 +91,15 @@ def _of_anchors(house: House, tx: Transaction, now: int) -> Check:
     if now - oldest > LATE_ANCHOR:
         return Check("anchors", "yellow", f"none has left for {(now - oldest) // 3_600_000} h: look at [anchor] and at the log")
     return Check("anchors", "green", "one leaves every day")
+
+
+def _of_the_villages(unreached: Mapping[int, tuple[str, int]]) -> Check:
+    """Red for a warning; a drill in which nobody is reached is a finding, and no danger."""
+    if not unreached:
+        return Check("villages", "green", "none is reached by nobody within its plan's time")
+    what = ", ".join(f"{n} of alert {number}: `broadcast coverage {number}`" for number, (_, n) in sorted(unreached.items()))
+    real = any(status == "Actual" for status, _ in unreached.values())
+    return Check("villages", "red" if real else "yellow", f"reached by nobody within the plan's time, knock there: {what}")
 
 
 def _of_the_backlog(backlog: questions.Backlog) -> Iterator[Check]:

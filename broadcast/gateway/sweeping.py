@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..ledger import alerts, fanout, inbox, sending, settling
 from ..ledger.sending import Later, expired_leases
-from . import callouts, proving, submitting
+from . import callouts, covering, proving, submitting
 from .house import House, log
 
 RING_EVERY = 5_000  # milliseconds until an owed batch that nobody claimed is rung again
@@ -37,6 +37,7 @@ def sweep(house: House) -> Swept | None:
     taken_back = _take_back(house)
     duties = callouts.step(house)
     callouts.watch(house)
+    covering.watch(house)
     now = house.now()
     with house.ledger.read() as tx:
         work = sending.has_upkeep(tx, now, RING_EVERY) or alerts.has_expired(tx, now)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from ..delivery import OWED
+from . import coverage
 from .tables import alert, batch, breaker, callout, delivery, inbox, report
 
 
@@ -29,6 +30,7 @@ class Figures:
     overdue_duties: Mapping[str, int]
     breakers: Mapping[str, int]  # peer → 1 while it is left alone
     failures: Mapping[str, int]  # peer → failures in a row
+    villages_unreached: Mapping[str, int]  # status of alerts in force → villages that nobody has reached in the plan's time
 
 
 def figures(tx: sa.Connection, *, since: int, now: int) -> Figures:
@@ -52,6 +54,7 @@ def figures(tx: sa.Connection, *, since: int, now: int) -> Figures:
         overdue_duties=overdue,
         breakers=breakers,
         failures=failures,
+        villages_unreached=_villages(tx),
     )
 
 
@@ -109,6 +112,13 @@ def _duties(tx: sa.Connection, now: int) -> tuple[dict[str, int], dict[str, int]
 def _peers(tx: sa.Connection, now: int) -> tuple[dict[str, int], dict[str, int]]:
     rows = tx.execute(sa.select(breaker.c.peer, breaker.c.failures, breaker.c.open_until)).all()
     return {r.peer: int(r.open_until > now) for r in rows}, {r.peer: r.failures for r in rows}
+
+
+def _villages(tx: sa.Connection) -> dict[str, int]:
+    counted: Counter[str] = Counter()
+    for status, n in coverage.unreached(tx).values():
+        counted[status] += n
+    return dict(counted)
 
 
 def _count(tx: sa.Connection, table: sa.Table, condition: sa.ColumnElement[bool]) -> int:

@@ -79,6 +79,8 @@ def metrics_of(now: Figures) -> Iterator[Metric]:
     yield _gauge("reports_unmatched", "Reports of deliveries that are not known (yet).", (), {(): now.unmatched})
     yield _gauge("duties_open", "Answers owed by persons.", ("duty",), _by_one(now.open_duties))
     yield _gauge("duties_overdue", "Those of them whose deadline has passed.", ("duty",), _by_one(now.overdue_duties))
+    unreached = "Villages that nobody has reached within the plan's time, of alerts in force."
+    yield _gauge("villages_unreached", unreached, ("status",), _by_one(now.villages_unreached))
     yield _gauge("breaker_open", "1: this far end failed so often that it is left alone now.", ("peer",), _by_one(now.breakers))
     yield _gauge("peer_failures", "Failures of this far end in a row.", ("peer",), _by_one(now.failures))
 

@@ -51,6 +51,7 @@ class Region:
     point: tuple[float, float] | None = None  # the seat, (latitude, longitude) WGS84
     point_error_km: float = 0.0  # how far off the point may be
     area_km2: float | None = None
+    households: int | None = None
     kind: str = ""  # county, subdistrict, town, village, community: as in the file
     outline: Any = field(default=None, repr=False, compare=False)  # shapely geometry in (longitude, latitude), when known
 
@@ -228,6 +229,8 @@ def _with_area(table: list[Row], regions: dict[RegionCode, Region], notes: Notes
             notes.error(row, f"area_km2 = {area!r}: must be square kilometres, or empty when not known")
         elif area and code:
             found[code] = replace(found[code], area_km2=float(area))
+        if code and re.fullmatch(r"[0-9]{1,9}", row["households"]):  # what is no number is no count: it only says "of how many"
+            found[code] = replace(found[code], households=int(row["households"]))
     return found
 
 

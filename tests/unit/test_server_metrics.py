@@ -242,6 +242,7 @@ def test_no_label_holds_a_region_a_number_or_a_name(busy):
         "lane",
         "duty",
         "peer",
+        "status",
     }
     assert not re.search(r"330521|\d{11}|\*{4}", text)
     assert names and not any(name in text for name in names)
