@@ -40,6 +40,7 @@ from .house import CountySettings, House, Source
 from .previewing import Preview
 from .readiness import Readiness
 from .speaking import Speaker
+from .spotchecking import SpotChecks
 from .submitting import BY_HAND, Sent
 from .sweeping import Swept
 from .ways import FarEnd, Way, open_ways
@@ -63,6 +64,7 @@ __all__ = [
     "Sent",
     "Source",
     "Speaker",
+    "SpotChecks",
     "Status",
     "Swept",
     "Way",
@@ -116,6 +118,7 @@ class Gateway:
     def __init__(self, house: House, bell: Callable[[], bool] = lambda: True) -> None:
         self.house = house
         self.ledger: Ledger = house.ledger
+        self.spotchecks = SpotChecks(house)
         self._bell = bell
 
     # ── warnings in ──
