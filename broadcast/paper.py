@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from html import escape
 from importlib.util import find_spec
@@ -82,6 +83,18 @@ class Paper:
         self._parts.append(Image(picture, _WIDTH_MM * mm, height_mm * mm))
         if caption:
             self._text(caption, 8.5, space=6, grey=True)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is added meanwhile stands on one page, where a page holds it."""
+        from reportlab.platypus import KeepTogether
+
+        before, self._parts = self._parts, []
+        try:
+            yield
+        finally:
+            before.append(KeepTogether(self._parts))
+            self._parts = before
 
     def page_break(self) -> None:
         """What follows begins a new page."""

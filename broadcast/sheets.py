@@ -9,15 +9,17 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 from openpyxl import Workbook, load_workbook
 from openpyxl.cell import WriteOnlyCell
-from openpyxl.styles import Font
+from openpyxl.styles import Alignment, Font
+from openpyxl.utils import get_column_letter
 from openpyxl.utils.exceptions import InvalidFileException
+from openpyxl.worksheet.datavalidation import DataValidation
 
 from .errors import InvalidFiles, Problem
 
@@ -26,6 +28,8 @@ Cell: TypeAlias = "str | int | float | bool | datetime | None"
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MAX_SHEET_ROWS = 1_048_575  # of XLSX, without the heads
 _MAX_READ_BYTES = 20 << 20
+_OFFERED_ROWS = 2000  # of a form: how far down choices are offered
+_WRAPPED = Alignment(wrap_text=True, vertical="top")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Sheet:
 
     heads: Sequence[str]
     rows: Iterable[Sequence[Cell]]
+    widths: Sequence[float] = ()  # of the columns of an XLSX page, in characters; long texts are wrapped then
+    choices: Mapping[int, Sequence[str]] = field(default_factory=dict)  # column from 0 → what a spreadsheet offers to pick
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +67,13 @@ def write_xlsx(path: Path, sheets: Mapping[str, Sheet]) -> int:
     for name, sheet in sheets.items():
         page = book.create_sheet(name[:31])  # the longest name that Excel takes
         page.freeze_panes = "A2"
-        page.append([_bold(page, head) for head in sheet.heads])
+        _lay_out(page, sheet)
+        page.append([_bold(page, head, wrap=bool(sheet.widths)) for head in sheet.heads])
         count = 0
         for count, row in enumerate(sheet.rows, 1):
             if count > _MAX_SHEET_ROWS:
                 raise _wrong(path, 0, f"more than {_MAX_SHEET_ROWS:,} rows; ask for less, or use CSV")
-            page.append([_cell(page, cell) for cell in row])
+            page.append([_cell(page, cell, wrap=bool(sheet.widths)) for cell in row])
         total += count
     book.save(path)
     return total
@@ -113,17 +120,30 @@ def _text(cell: Cell) -> str:
     return "" if cell is None else str(cell)
 
 
-def _cell(page: object, cell: Cell) -> object:
+def _lay_out(page: Any, sheet: Sheet) -> None:
+    for number, width in enumerate(sheet.widths, 1):
+        page.column_dimensions[get_column_letter(number)].width = width
+    for column, words in sheet.choices.items():
+        letter = get_column_letter(column + 1)
+        # Offered, not forced: what was picked is checked when the file is read.
+        offer = DataValidation(type="list", formula1=f'"{",".join(words)}"', allow_blank=True, showErrorMessage=False)
+        offer.add(f"{letter}2:{letter}{_OFFERED_ROWS}")
+        page.data_validations.append(offer)
+
+
+def _cell(page: object, cell: Cell, *, wrap: bool) -> object:
     if isinstance(cell, (str, datetime)):
         made = WriteOnlyCell(page, _printable(_text(cell)))
         made.data_type = "s"  # whatever it begins with: a text
+        made.alignment = _WRAPPED if wrap else made.alignment
         return made
     return cell
 
 
-def _bold(page: object, head: str) -> object:
+def _bold(page: object, head: str, *, wrap: bool) -> object:
     made = WriteOnlyCell(page, head)
     made.font = Font(bold=True)
+    made.alignment = _WRAPPED if wrap else made.alignment
     return made
 
 

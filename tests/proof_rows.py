@@ -5,7 +5,20 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from broadcast.delivery import Receipt, State
-from broadcast.ledger import Ledger, alerts, anchors, callouts, chain, covering, people, proof, replies, sending, verifying
+from broadcast.ledger import (
+    Ledger,
+    alerts,
+    anchors,
+    callouts,
+    chain,
+    covering,
+    people,
+    proof,
+    replies,
+    sending,
+    spotchecks,
+    verifying,
+)
 from broadcast.ledger import tables as t
 from broadcast.ledger.callouts import Calling, Climbing
 from broadcast.ledger.replies import Told
@@ -34,10 +47,35 @@ def a_small_ledger(ledger: Ledger) -> int:
         _send(ledger, one.batch_id)
     _answers(ledger, alert_id, made[0].batch_id)
     _climb(ledger, alert_id)
+    _spot_checks(ledger, alert_id)
     with ledger.write() as tx:
         alerts.close_expired(tx, 10**13)
     cover(ledger)
     return alert_id
+
+
+def _spot_checks(ledger: Ledger, alert_id: int) -> None:
+    """Two draws, the second set against no alert; two persons of the first answered."""
+    for about in (alert_id, None):
+        values = {
+            "at": 600, "who": "测", "alert_id": about, "region": "", "roles": "[]", "strata": "town", "size": 2, "seed": 7,
+            "frame": "P0\nP1", "frame_size": 2, "sha256": "00", "version": "v", "questions": "version = 'v'",
+        }  # fmt: skip
+        with ledger.write() as tx:
+            people_ = tx.execute(sa.select(t.post.c.person_id, t.post.c.id, t.post.c.role, t.post.c.region).limit(2)).all()
+            rows = [
+                {"n": n, "reason": "", "person_id": row.person_id, "post_id": row.id, "role": row.role, "region": row.region, "town": "330521115"}
+                for n, row in enumerate(people_, 1)
+            ]  # fmt: skip
+            number = spotchecks.put(tx, values, rows)
+    with ledger.write() as tx:
+        check = spotchecks.find(tx, number - 1)
+        those = tx.execute(sa.select(t.drawn.c.id, t.drawn.c.n).where(t.drawn.c.spotcheck_id == check.id)).all()
+        said = [
+            spotchecks.Said(row.n, row.id, 1, "answered", {"1": "yes"}, ledger.seal.seal(f"测 note {row.n}"), "phone", 610, None)
+            for row in those
+        ]
+        spotchecks.take(tx, check, said, 620, "测")
 
 
 def _alert(ledger: Ledger):

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BroadcastError, ChannelError, InvalidFiles, LedgerUnavailable, NotFound, Refused
-from . import alerts, audit, callouts, county, coverage, demo, making, proof, readiness, running, status, storm, ways
+from . import alerts, audit, callouts, county, coverage, demo, making, proof, readiness, running, spotcheck, status, storm, ways
 from .opening import UsageMistake
 from .saying import clean, note
 
@@ -63,9 +63,9 @@ def options(
     ctx.obj = home
 
 
-def _group(name: str, text: str) -> typer.Typer:
+def _group(name: str, text: str, above: typer.Typer = app) -> typer.Typer:
     group = typer.Typer(name=name, help=text, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.add_typer(group)
+    above.add_typer(group)
     return group
 
 
@@ -107,6 +107,16 @@ _callout.command("status")(callouts.status)
 _callout.command("list")(callouts.list_)
 _callout.command("ack")(callouts.acknowledge)
 _callout.command("measures")(callouts.measures)
+_spotcheck = _group("spotcheck", "六问: draw responsible persons, ask them, set what they say against the ledger.")
+_spotcheck.command("draw")(spotcheck.draw)
+_spotcheck.command("sheet")(spotcheck.sheet)
+_spotcheck.command("answer")(spotcheck.answer)
+_spotcheck.command("report")(spotcheck.report)
+_spotcheck.command("list")(spotcheck.list_)
+_spotcheck.command("frame")(spotcheck.frame)
+_questions = _group("questions", "The questionnaire: six questions, by version.", _spotcheck)
+_questions.command("check")(spotcheck.check_questions)
+_questions.command("import")(spotcheck.import_questions)
 _drill = _group("drill", "What would happen: drills against simulated far ends on this machine.")
 _drill.command("storm")(storm.storm)
 _ledger = _group("ledger", "What the ledger knows.")

@@ -240,6 +240,7 @@ def _make_skeleton(site: Site, port: int) -> None:
     site.write("roles.csv", (origin / "roles.csv").read_text(encoding="utf-8"))
     for path in sorted((origin / "plans").glob("*.toml")):
         site.write(f"plans/{path.name}", path.read_text(encoding="utf-8"))
+    site.write("spotcheck.toml", (origin / "spotcheck.toml").read_text(encoding="utf-8"))
     site.write("regions/README.md", (origin / "regions" / "README.md").read_text(encoding="utf-8"))
     for name, columns in COLUMNS.items():
         site.write(f"roster/{name}", ",".join(columns) + "\n", _PRIVATE)  # will hold phone numbers

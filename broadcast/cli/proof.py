@@ -106,4 +106,5 @@ def erase(
         saying.as_json(found)
         return
     kept = f"; {found.kept} numbers kept, as somebody else has them too" if found.kept else ""
-    saying.say(f"{found.person}: name, {found.addresses} numbers and the words of {found.replies} replies were erased{kept}")
+    words = f"the words of {found.replies} replies and {found.answers} spot checks"
+    saying.say(f"{found.person}: name, {found.addresses} numbers and {words} were erased{kept}")

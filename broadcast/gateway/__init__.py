@@ -46,6 +46,7 @@ from .previewing import Preview
 from .proving import Folder, Mail, WayOut
 from .readiness import ExpectedCoverage, Readiness
 from .speaking import Speaker
+from .spotchecking import SpotChecks
 from .submitting import BY_HAND, Sent
 from .sweeping import Swept
 from .ways import FarEnd, Way, open_ways
@@ -74,6 +75,7 @@ __all__ = [
     "Sent",
     "Source",
     "Speaker",
+    "SpotChecks",
     "Status",
     "Swept",
     "Verdict",
@@ -129,6 +131,7 @@ class Gateway:
     def __init__(self, house: House, bell: Callable[[], bool] = lambda: True) -> None:
         self.house = house
         self.ledger: Ledger = house.ledger
+        self.spotchecks = SpotChecks(house)
         self._bell = bell
 
     # ── warnings in ──

@@ -5,7 +5,7 @@ From then on it can be proved that it was not changed any more; of the time befo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,8 +18,8 @@ from .tables import chain as heads
 SLICE = 1000
 
 
-def adopt(tx: sa.Connection) -> None:
-    """Gives every entry its MAC, every row of evidence its marks and commitment, and covers them by entries."""
+def adopt(tx: sa.Connection, tables: Sequence[str]) -> None:
+    """Gives every entry its MAC, every row of these tables its marks and commitment, and covers them by entries."""
     key = chain.key_of(tx)
     for row in _pages(tx, entry, (entry.c.chain, entry.c.n)):
         values = {"mac": chain.mac(key, row.hash), "marks": chain.marks(row._mapping[name] for name in chain.MARKED)}
@@ -27,7 +27,7 @@ def adopt(tx: sa.Connection) -> None:
     for head in tx.execute(sa.select(heads)).all():
         made = chain.head_mac(key, head.name, head.n, head.hash)
         tx.execute(heads.update().where(heads.c.name == head.name).values(mac=made))
-    for table in proof.COVERED:
+    for table in tables:
         _adopt_table(tx, metadata.tables[table])
     for row in tx.execute(sa.select(alert.c.id).order_by(alert.c.id)).all():
         sizes = tx.execute(sa.select(batch.c.id, batch.c.size).where(batch.c.alert_id == row.id).order_by(batch.c.id))

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from ..errors import NotAllowed, NotFound
 from . import chain
 from .alerts import OPEN_STATES
-from .tables import address, alert, batch, callout, delivery, person, post, reply, target
+from .tables import address, alert, batch, callout, delivery, drawn, person, post, reply, spotcheck_answer, target
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Erased:
     addresses: int
     kept: int  # addresses that somebody else has too
     replies: int
+    answers: int  # to spot checks
 
 
 def erase(tx: sa.Connection, key: str, reason: str, who: str, now: int) -> Erased:
@@ -39,10 +40,14 @@ def erase(tx: sa.Connection, key: str, reason: str, who: str, now: int) -> Erase
     if said:
         nothing = {"said": None, "address": None, "salt": None}
         tx.execute(reply.update().where(reply.c.id.in_(said), reply.c.salt.is_not(None)).values(**nothing))
+    answers = _answers(tx, row.id)
+    if answers:
+        its = spotcheck_answer.c.id.in_(answers), spotcheck_answer.c.salt.is_not(None)
+        tx.execute(spotcheck_answer.update().where(*its).values(said=None, salt=None))
     tx.execute(person.update().where(person.c.id == row.id).values(name=None))
-    body = {"person": row.id, "addresses": gone, "replies": said, "kept": len(shared), "reason": reason}
+    body = {"person": row.id, "addresses": gone, "replies": said, "answers": answers, "kept": len(shared), "reason": reason}
     chain.append(tx, chain.HOUSE, "person.erased", now, body, who)
-    return Erased(key, len(gone), len(shared), len(said))
+    return Erased(key, len(gone), len(shared), len(said), len(answers))
 
 
 def _addresses(tx: sa.Connection, person_id: int, posts: Sequence[int]) -> list[int]:
@@ -87,3 +92,10 @@ def _replies(tx: sa.Connection, person_id: int, gone: Sequence[int]) -> list[int
     numbers = [bytes(one) for one in tx.execute(sa.select(address.c.sealed).where(address.c.id.in_(gone))).scalars() if one]
     theirs = sa.or_(reply.c.person_id == person_id, sa.and_(reply.c.person_id.is_(None), reply.c.address.in_(numbers)))
     return list(tx.execute(sa.select(reply.c.id).where(theirs, reply.c.salt.is_not(None)).order_by(reply.c.id)).scalars())
+
+
+def _answers(tx: sa.Connection, person_id: int) -> list[int]:
+    """What they said when they were asked in spot checks."""
+    mine = sa.select(drawn.c.id).where(drawn.c.person_id == person_id)
+    theirs = (spotcheck_answer.c.drawn_id.in_(mine), spotcheck_answer.c.salt.is_not(None))
+    return list(tx.execute(sa.select(spotcheck_answer.c.id).where(*theirs).order_by(spotcheck_answer.c.id)).scalars())

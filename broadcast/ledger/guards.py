@@ -7,7 +7,11 @@ from collections.abc import Iterable, Mapping
 import sqlalchemy as sa
 
 # The one change that evidence allows: a person is erased (erasing.py). All of a row's personal columns become NULL, at once.
-ERASABLE: Mapping[str, tuple[str, ...]] = {"address": ("sealed", "salt"), "reply": ("said", "address", "salt")}
+ERASABLE: Mapping[str, tuple[str, ...]] = {
+    "address": ("sealed", "salt"),
+    "reply": ("said", "address", "salt"),
+    "spotcheck_answer": ("said", "salt"),
+}
 FROZEN_DELIVERY = (
     "batch_id",
     "seq",

@@ -12,12 +12,16 @@ import sqlalchemy as sa
 
 from . import chain
 from .engine import Row
-from .tables import EVIDENCE, address, batch, callout, delivery, entry, metadata
+from .tables import EVIDENCE, address, batch, callout, delivery, entry, metadata, spotcheck
 
 Values: TypeAlias = Mapping[Any, Any]  # column → value
 
 # What may be taken out of a row when a person is erased. Digests take the row's commitment in its place.
-PERSONAL: Mapping[str, tuple[str, ...]] = {"address": ("sealed",), "reply": ("said", "address")}
+PERSONAL: Mapping[str, tuple[str, ...]] = {
+    "address": ("sealed",),
+    "reply": ("said", "address"),
+    "spotcheck_answer": ("said",),
+}
 COVERED = tuple(name for name in EVIDENCE if name != "entry")  # by entries; entries are covered by their chain
 KEY = {name: "alert_id" if name == "alert_raw" else "id" for name in COVERED}
 FROZEN = tuple(column.name for column in delivery.columns if column.name not in ("state", "reason"))  # of a delivery
@@ -230,4 +234,6 @@ def of_alert(table: sa.Table, alert_id: int) -> sa.ColumnElement[bool] | None:
         return table.c.batch_id.in_(sa.select(batch.c.id).where(batch.c.alert_id == alert_id))
     if "callout_id" in table.c:
         return table.c.callout_id.in_(sa.select(callout.c.id).where(callout.c.alert_id == alert_id))
+    if "spotcheck_id" in table.c:
+        return table.c.spotcheck_id.in_(sa.select(spotcheck.c.id).where(spotcheck.c.alert_id == alert_id))
     return None

@@ -3,7 +3,7 @@
 Kinds of tables, and what may be done to their rows:
 
 * evidence, only ever inserted into (triggers refuse the rest), each row covered by an entry (proof.py): `entry`, `receipt`,
-  `reply`, `asked`, `called`, `wording`, `alert_raw`, `refused`, `address`
+  `reply`, `asked`, `called`, `wording`, `alert_raw`, `refused`, `address`, `spotcheck`, `drawn`, `spotcheck_answer`
 * projections that can be refolded from evidence: `delivery.state`, `batch`, `rule`, `alert`
 * the county as it is now: `roster`, `person`, `post`, `target`, `operator`, `book`, `condition`
 * the machinery: `lease`, `breaker`, `gap`, `dialled`, `call_number`, `inbox`, `report`, `callout`, `chain`, `anchor`
@@ -587,6 +587,64 @@ anchor = sa.Table(  # the heads of the chains as they are written down outside t
     sa.Column("left_at", Millis),  # since it has left by all of them
 )
 
+spotcheck = sa.Table(  # 六问: one draw
+    "spotcheck",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("at", Millis, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),  # the operator who drew
+    sa.Column("alert_id", Id),  # NULL: of a region and roles, set against no alert
+    sa.Column("region", sa.Text, nullable=False),  # "" = everywhere
+    sa.Column("roles", sa.Text, nullable=False),  # JSON list; [] = all
+    sa.Column("strata", sa.Text, nullable=False),  # town | none
+    sa.Column("size", sa.Integer, nullable=False),  # as asked for
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("frame", sa.Text, nullable=False),  # spotcheck/draw.py: frame_text
+    sa.Column("frame_size", sa.Integer, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),  # of `frame`
+    sa.Column("version", sa.Text, nullable=False),  # of the questionnaire
+    sa.Column("questions", sa.Text, nullable=False),  # its file, frozen
+    _marks(),
+    sa.Index("ix_spotcheck_alert_id", "alert_id"),
+)
+
+drawn = sa.Table(  # who is asked; and who could not be drawn, with the reason
+    "drawn",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("spotcheck_id", Id, nullable=False),
+    sa.Column("n", sa.Integer, nullable=False),  # the number on the sheet; 0 = not drawn
+    sa.Column("reason", sa.Text, nullable=False),  # of those not drawn: no_number | left | vacant
+    sa.Column("person_id", Id),  # NULL: vacant
+    sa.Column("post_id", Id),
+    sa.Column("role", sa.Text, nullable=False),  # as it was then
+    sa.Column("region", sa.Text, nullable=False),
+    sa.Column("town", sa.Text, nullable=False),  # the stratum: a town's code, or the county's
+    _marks(),
+    sa.Index("ix_drawn_spotcheck_id", "spotcheck_id", "n"),
+)
+
+spotcheck_answer = sa.Table(  # what somebody who was drawn said; a correction is a new row
+    "spotcheck_answer",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("spotcheck_id", Id, nullable=False),
+    sa.Column("drawn_id", Id, nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),  # 1, and one more each time that they are asked again
+    sa.Column("outcome", sa.Text, nullable=False),  # answered | not_reached | refused
+    sa.Column("answers", sa.Text, nullable=False),  # JSON: question → answer; of texts only that there is one
+    sa.Column("said", sa.LargeBinary),  # sealed: checker, note, texts; NULL: erased
+    sa.Column("way", sa.Text, nullable=False),  # phone | visit
+    sa.Column("at", Millis, nullable=False),  # when they were asked
+    sa.Column("who", sa.Text, nullable=False),  # the operator who entered it
+    sa.Column("supersedes", Id),  # the row that this one corrects
+    sa.Column("recorded", Millis, nullable=False),
+    sa.Column("salt", sa.LargeBinary),  # NULL: erased
+    sa.Column("commitment", sa.LargeBinary),  # to what was said; what digests are over
+    _marks(),
+    sa.Index("ix_spotcheck_answer_spotcheck_id", "spotcheck_id"),
+)
+
 EVIDENCE = (
     "entry",
     "receipt",
@@ -597,4 +655,7 @@ EVIDENCE = (
     "alert_raw",
     "refused",
     "address",
+    "spotcheck",
+    "drawn",
+    "spotcheck_answer",
 )  # only ever inserted into

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 
 from broadcast.delivery import Receipt, State
 from broadcast.errors import LedgerUnavailable, NotAllowed
-from broadcast.ledger import Ledger, Seal, chain, leases, operators, replies, sending
+from broadcast.ledger import Ledger, Seal, chain, leases, operators, replies, sending, spotchecks
 from broadcast.ledger import tables as t
 from broadcast.ledger.seal import WrongKey
 from broadcast.ledger.sending import Later, Run
@@ -247,6 +247,18 @@ def _one_row_each(ledger: Ledger) -> None:
         tx.execute(t.called.insert().values(callout_id=1, batch_id=1, seq=1, post_id=1, rung="deputy", at=1))
         tx.execute(t.refused.insert().values(received=1, source="", sha256="", size=1, raw=b"x", reason="r"))
         replies.take(tx, replies.Told("other", "sms", "p", b"", None, address=b"nobody's"), 1)
+        _one_spot_check(tx)
+
+
+def _one_spot_check(tx) -> None:
+    values = {
+        "at": 1, "who": "测试值班员", "alert_id": None, "region": "", "roles": "[]", "strata": "none", "size": 1, "seed": 1, "frame": "",
+        "frame_size": 1, "sha256": "", "version": "1", "questions": "",
+    }  # fmt: skip
+    person = {"n": 1, "reason": "", "person_id": 1, "post_id": 1, "role": "VILLAGE_HEAD", "region": "330521", "town": "330521"}
+    number = spotchecks.put(tx, values, [person])
+    said = spotchecks.Said(1, 1, 1, "refused", {}, b"x", "phone", 1, None)
+    spotchecks.take(tx, spotchecks.find(tx, number), [said], 1, "测试值班员")
 
 
 def test_migrations_and_tables_agree(ledger):

@@ -57,6 +57,7 @@ def verify(
     for body in entries.trusted(look, "person.erased"):
         erased["address"] |= set(body["addresses"])
         erased["reply"] |= set(body["replies"])
+        erased["spotcheck_answer"] |= set(body.get("answers", ()))  # of before there were spot checks: none
     only = None if alert_id is None else chain.of_alert(alert_id)
     key = seal.key_for("anchors")
     names = [only] if only is not None else list(_names(tx))
