@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BroadcastError, ChannelError, InvalidFiles, LedgerUnavailable, NotFound, Refused
-from . import alerts, audit, callouts, county, demo, making, readiness, running, status, storm, ways
+from . import alerts, audit, callouts, county, demo, dossier, making, readiness, running, status, storm, ways
 from .opening import UsageMistake
 from .saying import clean, note
 
@@ -77,6 +77,7 @@ app.command("approve")(alerts.approve)
 app.command("review")(alerts.review)
 app.command("cancel")(alerts.cancel)
 app.command("status")(status.status)
+app.command("dossier")(dossier.dossier)
 app.command("test")(alerts.send_test)
 app.command("health")(audit.health)
 app.command("readiness")(readiness.readiness)
