@@ -135,7 +135,8 @@ def _cell(page: object, cell: Cell, *, wrap: bool) -> object:
     if isinstance(cell, (str, datetime)):
         made = WriteOnlyCell(page, _printable(_text(cell)))
         made.data_type = "s"  # whatever it begins with: a text
-        made.alignment = _WRAPPED if wrap else made.alignment
+        if wrap:
+            made.alignment = _WRAPPED
         return made
     return cell
 
@@ -143,7 +144,8 @@ def _cell(page: object, cell: Cell, *, wrap: bool) -> object:
 def _bold(page: object, head: str, *, wrap: bool) -> object:
     made = WriteOnlyCell(page, head)
     made.font = Font(bold=True)
-    made.alignment = _WRAPPED if wrap else made.alignment
+    if wrap:
+        made.alignment = _WRAPPED
     return made
 
 

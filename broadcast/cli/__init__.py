@@ -13,7 +13,23 @@ from typing import Annotated
 import typer
 
 from ..errors import BroadcastError, ChannelError, InvalidFiles, LedgerUnavailable, NotFound, Refused
-from . import alerts, audit, callouts, county, coverage, demo, making, proof, readiness, running, spotcheck, status, storm, ways
+from . import (
+    alerts,
+    audit,
+    callouts,
+    county,
+    coverage,
+    demo,
+    dossier,
+    making,
+    proof,
+    readiness,
+    running,
+    spotcheck,
+    status,
+    storm,
+    ways,
+)
 from .opening import UsageMistake
 from .saying import clean, note
 
@@ -78,6 +94,7 @@ app.command("review")(alerts.review)
 app.command("cancel")(alerts.cancel)
 app.command("status")(status.status)
 app.command("coverage")(coverage.coverage)
+app.command("dossier")(dossier.dossier)
 app.command("test")(alerts.send_test)
 app.command("health")(audit.health)
 app.command("readiness")(readiness.readiness)

@@ -19,7 +19,7 @@ from ..coverage import (
     single_points,
 )
 from ..errors import NotFound
-from ..ledger import Transaction, alerts, questions
+from ..ledger import Row, Transaction, alerts, questions
 from ..ledger import coverage as ledger
 from ..maps import TownPoint
 from ..tiers.regions import DIGITS, Region, Regions, Tier
@@ -96,15 +96,18 @@ class AlertCoverage:
 
 def coverage(house: House, alert: int | str, region: str) -> AlertCoverage:
     """By village, of the whole alert or below one region. Raises NotFound; also for an alert that says that it is over."""
-    regions = house.books.regions
-    inside = frozenset(regions.below(region or regions.county.code))
     with house.ledger.read() as tx:
-        row = alerts.find(tx, alert)
-        if row.stand_down:
-            raise NotFound(f"alert {row.id} says that it is over; ask for the coverage of the alert before it: broadcast status")
-        channels = ledger.channels(tx, row.id)
-        facts = ledger.facts(tx, row.id) if channels else {}
-        risk, due = ledger.regions(tx, row.id), ledger.due(tx, row.id)
+        return coverage_at(tx, house.books.regions, alerts.find(tx, alert), region)
+
+
+def coverage_at(tx: Transaction, regions: Regions, row: Row, region: str = "") -> AlertCoverage:
+    """The same within a snapshot of the caller's; `row` is the alert's."""
+    inside = frozenset(regions.below(region or regions.county.code))
+    if row.stand_down:
+        raise NotFound(f"alert {row.id} says that it is over; ask for the coverage of the alert before it: broadcast status")
+    channels = ledger.channels(tx, row.id)
+    facts = ledger.facts(tx, row.id) if channels else {}
+    risk, due = ledger.regions(tx, row.id), ledger.due(tx, row.id)
     villages = [
         _village(regions, code, facts.get(code, _NOTHING), risk[code], row.received, speakers=channels.get(SPEAKER, False))
         for code in risk

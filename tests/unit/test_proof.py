@@ -345,7 +345,19 @@ def test_what_is_exported_can_be_redone_with_the_standard_library_alone(small):
                 assert hashlib.sha256(b"".join(digest(table, row) for row in mine)).hexdigest() == one["sha256"]
                 covered += len(mine)
     assert covered > 20
-    assert {"entry", "receipt", "reply", "asked", "called", "wording", "alert_raw", "delivery", "spotcheck", "drawn", "spotcheck_answer"} == set(by_table)
+    assert {
+        "entry",
+        "receipt",
+        "reply",
+        "asked",
+        "called",
+        "wording",
+        "alert_raw",
+        "delivery",
+        "spotcheck",
+        "drawn",
+        "spotcheck_answer",
+    } == set(by_table)
 
 
 def net(value) -> str:
