@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BroadcastError, ChannelError, InvalidFiles, LedgerUnavailable, NotFound, Refused
-from . import alerts, audit, callouts, county, demo, making, readiness, running, status, storm, ways
+from . import alerts, audit, auditors, callouts, county, demo, making, readiness, running, status, storm, ways
 from .opening import UsageMistake
 from .saying import clean, note
 
@@ -109,7 +109,13 @@ _callout.command("measures")(callouts.measures)
 _drill = _group("drill", "What would happen: drills against simulated far ends on this machine.")
 _drill.command("storm")(storm.storm)
 _ledger = _group("ledger", "What the ledger knows.")
-_ledger.command("deliveries")(audit.deliveries)
+_ledger.command("deliveries")(auditors.deliveries)
+_ledger.command("receipts")(auditors.receipts)
+_ledger.command("acknowledgements")(auditors.acknowledgements)
+_ledger.command("callouts")(auditors.callouts)
+_ledger.command("replies")(auditors.replies)
+_ledger.command("entries")(auditors.entries)
+_ledger.command("unreached")(auditors.unreached)
 _ledger.command("migrate")(audit.migrate)
 
 
