@@ -16,6 +16,7 @@ from ..errors import BroadcastError, ChannelError, InvalidFiles, LedgerUnavailab
 from . import (
     alerts,
     audit,
+    auditors,
     callouts,
     county,
     coverage,
@@ -137,7 +138,13 @@ _questions.command("import")(spotcheck.import_questions)
 _drill = _group("drill", "What would happen: drills against simulated far ends on this machine.")
 _drill.command("storm")(storm.storm)
 _ledger = _group("ledger", "What the ledger knows.")
-_ledger.command("deliveries")(audit.deliveries)
+_ledger.command("deliveries")(auditors.deliveries)
+_ledger.command("receipts")(auditors.receipts)
+_ledger.command("acknowledgements")(auditors.acknowledgements)
+_ledger.command("callouts")(auditors.callouts)
+_ledger.command("replies")(auditors.replies)
+_ledger.command("entries")(auditors.entries)
+_ledger.command("unreached")(auditors.unreached)
 _ledger.command("migrate")(audit.migrate)
 _ledger.command("verify")(proof.verify)
 _ledger.command("anchor")(proof.anchor)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import NotAllowed, Refused
-from ..gateway import Gateway, Operator
+from ..gateway import Gateway, Operator, unmasking
 from ..ledger import Transaction, dossiers
 from ..paper import Paper
 from ..tiers.phones import mask_within
@@ -18,8 +18,6 @@ from . import files, result, terms, warning
 from .counting import Reach, Tally
 from .files import Progress
 from .gathering import Facts, Persons, gather
-
-UNMASKERS = frozenset({"DUTY_OFFICER", "DUTY_LEADER", "AUDITOR"})  # operator roles that may see names
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +87,7 @@ def _may_unmask(by: Operator | None, reason: str) -> None:
         return
     if by is None:
         raise NotAllowed("names are shown to a named operator only: give --operator NAME and --reason TEXT")
-    if not UNMASKERS & set(by.roles):
-        raise NotAllowed(f"this needs {' or '.join(sorted(UNMASKERS))}; {by.name} holds {', '.join(sorted(by.roles)) or 'none'}")
+    unmasking.check(by, reason)
 
 
 def _refuse_what_is_there(folder: Path) -> None:

@@ -14,6 +14,7 @@ from ..channels import CHANNELS
 from ..channels.base import Heard, LooksUp
 from ..errors import NotAllowed, NotFound
 from ..ledger import Ledger, alerts, books, operators, people, questions, replies
+from ..ledger.audits import Asked, Filters
 from ..ledger.erasing import Erased
 from ..ledger.operators import Operator
 from ..ledger.questions import Progress
@@ -35,6 +36,7 @@ from . import (
     speaking,
     submitting,
     sweeping,
+    unmasking,
 )
 from . import readiness as ready
 from .callouts import Callout, Place
@@ -49,6 +51,7 @@ from .speaking import Speaker
 from .spotchecking import SpotChecks
 from .submitting import BY_HAND, Sent
 from .sweeping import Swept
+from .unmasking import Export
 from .ways import FarEnd, Way, open_ways
 
 __all__ = [
@@ -61,6 +64,7 @@ __all__ = [
     "CountySettings",
     "Erased",
     "ExpectedCoverage",
+    "Export",
     "FarEnd",
     "Folder",
     "Gateway",
@@ -401,6 +405,14 @@ class Gateway:
         """Before an event: which villages could be reached by machine, at the door, by a person. Raises NotFound."""
         return ready.expected_coverage(self.house, region)
 
+    def unmask(self, asked: Asked, filters: Filters, by: Operator, reason: str) -> list[dict[str, Any]]:
+        """An auditor's answer with personal data as it is; who looked and why is an entry first. Raises NotAllowed, Refused."""
+        return unmasking.unmask(self.house, asked, filters, by, reason)
+
+    def record_export(self, export: Export, who: str) -> None:
+        """Writes down that an answer leaves the ledger as a file. Only then may the file be handed over."""
+        unmasking.record_export(self.house, export, who)
+
     # ── the county ──
 
     def import_regions(self, files: Mapping[str, str], roles: str, who: str) -> None:
@@ -475,10 +487,10 @@ class Gateway:
         `by` may be None for the first one, who must be a DUTY_LEADER.
         """
         self._check_grant(roles, by)
-        unknown = [role for role in roles if role not in self.house.books.roles]
+        unknown = [role for role in roles if role not in self.house.books.roles and role != unmasking.AUDITOR]
         if unknown:
             raise NotAllowed(
-                f"no role {unknown[0]!r}; roles are in roles.csv, e.g. DUTY_OFFICER, SHIFT_LEAD, DUTY_LEADER, NEWS_CENTRE"
+                f"no role {unknown[0]!r}; roles are in roles.csv, e.g. DUTY_OFFICER, SHIFT_LEAD, DUTY_LEADER; and AUDITOR"
             )
         with self.ledger.write() as tx:
             operators.add(tx, name, list(roles), pin, self.house.now(), by.name if by else name)

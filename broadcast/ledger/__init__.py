@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Iterator
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from ..tiers.roster import mask
 from . import (
     alerts,
     anchors,
     asking,
+    audits,
     books,
     callouts,
     chain,
@@ -36,8 +33,9 @@ from . import (
     settling,
     verifying,
 )
+from .audits import Audits
 from .engine import Database, Row, Transaction, millis_now
-from .seal import ERASED, Seal, WrongKey
+from .seal import Seal, WrongKey
 
 __all__ = [
     "Database",
@@ -48,6 +46,7 @@ __all__ = [
     "alerts",
     "anchors",
     "asking",
+    "audits",
     "books",
     "callouts",
     "chain",
@@ -76,8 +75,8 @@ def _new_mark() -> str:
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(3))
 
 
-class Ledger:
-    """A database and the key that opens its sealed columns."""
+class Ledger(Audits):
+    """A database and the key that opens its sealed columns; what auditors ask of it: audits.py."""
 
     def __init__(self, url: str, seal: Seal) -> None:
         self.database = Database(url, seal.key_for("entries"))
@@ -112,39 +111,6 @@ class Ledger:
         known = books.in_force(tx, "seal")
         if known is not None and known.files["fingerprint"] != self.seal.fingerprint:
             raise WrongKey("this seal key is not the one that the ledger was written with: restore that one")
-
-    def deliveries(
-        self,
-        *,
-        alert_id: int | None = None,
-        region: str | None = None,
-        channel: str | None = None,
-        state: str | None = None,
-        since: datetime | None = None,
-        limit: int | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        """Deliveries that match all that is given, as dictionaries with masked addresses; pages are fetched as you go."""
-        after, left = (0, 0), limit
-        while left is None or left > 0:
-            page = 500 if left is None else min(500, left)
-            wanted = questions.DeliveryQuery(alert_id, region, channel, state, since, page, after)
-            with self.read() as tx:
-                rows = questions.deliveries(tx, wanted)
-            for row in rows:
-                yield self._shown(row)
-            if len(rows) < page:
-                return
-            after = (rows[-1]["batch_id"], rows[-1]["seq"])
-            left = None if left is None else left - len(rows)
-
-    def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
-        shown = {k: v for k, v in row.items() if k not in ("address", "batch_id", "seq")}
-        shown["delivery"] = f"{row['batch_id']}.{row['seq']}"
-        shown["address"] = ERASED if row["address"] is None else mask(self.seal.open(row["address"]))
-        for name in ("started", "ended"):
-            when = questions.moment(row[name])
-            shown[name] = when.isoformat(timespec="milliseconds") if when else None
-        return shown
 
     def close(self) -> None:
         """Gives the database's connections back."""

@@ -246,13 +246,22 @@ def _fill(tx: sa.Connection, row: Row | _Like, insert: sa.Insert, values: dict[s
         if unsent is None:
             tx.execute(batch.delete().where(batch.c.id == batch_id))
         return None, 0
-    changed: dict[str, Any] = {"size": before + size}
+    changed: dict[str, Any] = {"size": before + size, **_bounds(batch_id)}
     if unsent:  # a worker that looked at the batch before must not claim it for less than it is now
         changed |= {"fence": batch.c.fence + 1, "gathered": True}
     tx.execute(batch.update().where(batch.c.id == batch_id).values(**changed))
     said = {"batch": batch_id, "rule": row.id, "size": before + size}
     chain.append(tx, chain.of_alert(row.alert_id), "batch.planned", now, said)
     return batch_id, size
+
+
+def _bounds(batch_id: int) -> dict[str, sa.ScalarSelect[str]]:
+    """Between which regions a batch's deliveries lie: by it auditors find a region without an index on every delivery."""
+    mine = delivery.c.batch_id == batch_id
+    return {
+        "first_region": sa.select(sa.func.min(delivery.c.region)).where(mine).scalar_subquery(),
+        "last_region": sa.select(sa.func.max(delivery.c.region)).where(mine).scalar_subquery(),
+    }
 
 
 def _unsent(tx: sa.Connection, row: Row | _Like) -> Row | None:

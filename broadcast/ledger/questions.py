@@ -1,16 +1,15 @@
-"""The questions that operators and auditors ask. Addresses come back masked."""
+"""The questions that operators ask: how far an alert has come, what waits, what is behind."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import sqlalchemy as sa
 
 from ..delivery import State
 from .engine import Row
-from .tables import OWED, address, alert, batch, callout, delivery, inbox, report, rule
+from .tables import OWED, alert, batch, callout, delivery, inbox, report, rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,63 +97,6 @@ def is_settled(tx: sa.Connection, alert_id: int) -> bool:
         sa.or_(batch.c.state.in_((State.PLANNED, State.DEFERRED, State.SENDING)), batch.c.doubt_due.is_not(None)),
     )
     return tx.execute(busy.limit(1)).first() is None
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryQuery:
-    """What to look for; None: any. `region` includes everything under it; `since` is a time."""
-
-    alert_id: int | None = None
-    region: str | None = None
-    channel: str | None = None
-    state: str | None = None
-    since: datetime | None = None
-    limit: int = 200
-    after: tuple[int, int] = (0, 0)  # (batch, seq) of the last row of the page before
-
-
-def deliveries(tx: sa.Connection, wanted: DeliveryQuery) -> list[dict[str, Any]]:
-    """Deliveries in the order in which they were planned, with sealed addresses."""
-    state = sa.func.coalesce(delivery.c.state, batch.c.state)
-    statement = (
-        sa.select(
-            delivery.c.batch_id,
-            delivery.c.seq,
-            delivery.c.alert_id,
-            delivery.c.channel,
-            delivery.c.purpose,
-            delivery.c.region,
-            rule.c.tier,
-            state.label("state"),
-            sa.func.coalesce(delivery.c.reason, batch.c.reason).label("reason"),
-            batch.c.attempt,
-            batch.c.peer,
-            batch.c.started,
-            batch.c.ended,
-            batch.c.doubled,
-            delivery.c.synthetic,
-            address.c.sealed.label("address"),
-        )
-        .join(batch, batch.c.id == delivery.c.batch_id)
-        .join(rule, rule.c.id == sa.func.coalesce(delivery.c.rule_id, batch.c.rule_id))
-        .join(address, address.c.id == delivery.c.address_id)
-        .where(
-            sa.tuple_(delivery.c.batch_id, delivery.c.seq) > sa.tuple_(*(sa.literal(key, sa.BigInteger) for key in wanted.after))
-        )
-        .order_by(delivery.c.batch_id, delivery.c.seq)
-        .limit(wanted.limit)
-    )
-    if wanted.alert_id is not None:
-        statement = statement.where(batch.c.alert_id == wanted.alert_id)
-    if wanted.region is not None:
-        statement = statement.where(delivery.c.region.startswith(wanted.region, autoescape=True))
-    if wanted.channel is not None:
-        statement = statement.where(batch.c.channel == wanted.channel)
-    if wanted.state is not None:
-        statement = statement.where(state == wanted.state)
-    if wanted.since is not None:
-        statement = statement.where(batch.c.started >= int(wanted.since.timestamp() * 1000))
-    return [dict(row._mapping) for row in tx.execute(statement)]
 
 
 def alerts(tx: sa.Connection, limit: int = 50) -> list[Row]:

@@ -19,7 +19,6 @@ import pytest
 import sqlalchemy as sa
 
 from broadcast import settings
-from broadcast.ledger import questions
 from broadcast.ledger import tables as t
 from broadcast.simulator import Faults, Simulator
 from broadcast.simulator.config import read_file
@@ -130,9 +129,7 @@ class Record:
 def deliveries(running: Running, alert_id: int) -> list[dict]:
     """With addresses as the stand-ins write them."""
     # The gateway's own question masks them.
-    wanted = questions.DeliveryQuery(alert_id=alert_id, limit=10_000)
-    with running.gateway.ledger.read() as tx:
-        rows = questions.deliveries(tx, wanted)
+    rows = running.gateway.ledger.sealed("deliveries", {"alert_id": alert_id})
     opened = running.gateway.ledger.seal.open
     return [{**row, "target": NAMES[row["channel"]](opened(bytes(row["address"])))} for row in rows]
 

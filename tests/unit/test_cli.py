@@ -393,7 +393,7 @@ def test_deliveries_are_one_json_array_with_masked_addresses(desk):
     assert len(rows) > 50
     assert all("*" in row["address"] and not re.search(r"\d{11}", row["address"]) for row in rows)
     assert len(desk("ledger", "deliveries", "--limit", "3", "--json").json) == 3
-    assert desk("ledger", "deliveries", "--state", "rejected", "--json").json == []
+    assert desk("ledger", "deliveries", "--alert", "1", "--state", "rejected", "--json").json == []
 
 
 def test_deliveries_of_a_region_are_those_below_it(desk):

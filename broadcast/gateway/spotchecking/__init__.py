@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ... import spotcheck
-from ...errors import InvalidFiles, NotAllowed, NotFound, Problem
+from ...errors import InvalidFiles, NotFound, Problem
 from ...ledger import Row, Transaction, books, spotchecks
 from ...ledger.operators import Operator
 from ...spotcheck import Questionnaire
+from .. import unmasking
 from ..house import House
 from . import answering, drawing, forms, papers, reporting, sheets
 from .answering import Taken, Written
@@ -20,8 +21,6 @@ from .reporting import Report
 from .sheets import CheckSheet
 
 __all__ = ["BUILT_IN", "CheckSheet", "Report", "SpotChecks", "Taken", "Wanted", "Written"]
-
-REVEALS = frozenset({"AUDITOR", "DUTY_OFFICER", "DUTY_LEADER"})  # operator roles that may see names and numbers
 
 
 class SpotChecks:
@@ -89,10 +88,7 @@ class SpotChecks:
 
     def reveal(self, number: int, by: Operator, reason: str) -> CheckSheet:
         """The same with names, numbers and words, after an entry that says who saw them and why. Raises NotAllowed, NotFound."""
-        if not by.roles & REVEALS:
-            raise NotAllowed(f"names and numbers are shown to {', '.join(sorted(REVEALS))}; {by.name} is none of them")
-        if not reason.strip():
-            raise NotAllowed("names and numbers are shown for a reason only: say which")
+        unmasking.check(by, reason)
         with self._house.ledger.write() as tx:
             find(tx, number)
             keys = [row.key for row in spotchecks.people(tx, [number]) if row.person_id is not None]
