@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# -n: more test processes than most machines have cores, as stories wait for far ends half of their time.
-PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile
+# More test processes than most machines have cores, as stories wait for far ends half of their time; the long ones, which
+# start six processes each, come first.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test lint types check wheel clean
 

@@ -14,14 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
-from openpyxl import Workbook, load_workbook
-from openpyxl.cell import WriteOnlyCell
-from openpyxl.styles import Alignment, Font
-from openpyxl.utils import get_column_letter
-from openpyxl.utils.exceptions import InvalidFileException
-from openpyxl.worksheet.datavalidation import DataValidation
 
 from .errors import InvalidFiles, Problem
+
+# openpyxl takes a tenth of a second to load: only whoever reads or writes XLSX waits for it.
 
 Cell: TypeAlias = "str | int | float | bool | datetime | None"
 
@@ -29,7 +25,6 @@ _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MAX_SHEET_ROWS = 1_048_575  # of XLSX, without the heads
 _MAX_READ_BYTES = 20 << 20
 _OFFERED_ROWS = 2000  # of a form: how far down choices are offered
-_WRAPPED = Alignment(wrap_text=True, vertical="top")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +57,8 @@ def write_csv(out: TextIO, sheet: Sheet) -> int:
 
 def write_xlsx(path: Path, sheets: Mapping[str, Sheet]) -> int:
     """Writes one page for each sheet, row by row; returns how many rows. Raises InvalidFiles when a page has no room for them."""
+    from openpyxl import Workbook
+
     book = Workbook(write_only=True)
     total = 0
     for name, sheet in sheets.items():
@@ -121,6 +118,9 @@ def _text(cell: Cell) -> str:
 
 
 def _lay_out(page: Any, sheet: Sheet) -> None:
+    from openpyxl.utils import get_column_letter
+    from openpyxl.worksheet.datavalidation import DataValidation
+
     for number, width in enumerate(sheet.widths, 1):
         page.column_dimensions[get_column_letter(number)].width = width
     for column, words in sheet.choices.items():
@@ -133,19 +133,27 @@ def _lay_out(page: Any, sheet: Sheet) -> None:
 
 def _cell(page: object, cell: Cell, *, wrap: bool) -> object:
     if isinstance(cell, (str, datetime)):
-        made = WriteOnlyCell(page, _printable(_text(cell)))
+        made = _written(page, _printable(_text(cell)), wrap=wrap)
         made.data_type = "s"  # whatever it begins with: a text
-        if wrap:
-            made.alignment = _WRAPPED
         return made
     return cell
 
 
 def _bold(page: object, head: str, *, wrap: bool) -> object:
-    made = WriteOnlyCell(page, head)
+    from openpyxl.styles import Font
+
+    made = _written(page, head, wrap=wrap)
     made.font = Font(bold=True)
+    return made
+
+
+def _written(page: object, text: str, *, wrap: bool) -> Any:
+    from openpyxl.cell import WriteOnlyCell
+    from openpyxl.styles import Alignment
+
+    made = WriteOnlyCell(page, text)
     if wrap:
-        made.alignment = _WRAPPED
+        made.alignment = Alignment(wrap_text=True, vertical="top")
     return made
 
 
@@ -175,6 +183,9 @@ def _rows_of_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _rows_of_xlsx(path: Path) -> Iterator[tuple[int, list[str]]]:
+    from openpyxl import load_workbook
+    from openpyxl.utils.exceptions import InvalidFileException
+
     try:
         book = load_workbook(path, read_only=True, data_only=True)
     except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:

@@ -286,8 +286,14 @@ def postgresql_pattern(tmp_path_factory: pytest.TempPathFactory, small_roster: P
     return _pattern(folder, new_database(postgres, folder), small_roster)
 
 
+@pytest.fixture
+def story(story_on_both: Story) -> Story:
+    """A house in Deqing on both databases. A file whose stories are not about the database takes `sqlite_story` for it."""
+    return story_on_both
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def story(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Story]:
+def story_on_both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Story]:
     """A house in Deqing with the roster at size M, on SQLite and on PostgreSQL."""
     pattern: Pattern = request.getfixturevalue(f"{request.param}_pattern")
     server = request.getfixturevalue("postgres") if request.param == "postgresql" else ""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -207,9 +208,15 @@ def _unusable(status: int) -> ChannelError:
     return InDoubt(f"HTTP {status} without a usable body")
 
 
-def _trust(ca_file: Path | None) -> ssl.SSLContext | bool:
+@cache
+def _usual_trust() -> ssl.SSLContext:
+    """One for all clients: reading the authorities takes longer than all else of opening one."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
     if ca_file is None:
-        return True
+        return _usual_trust()
     try:
         return ssl.create_default_context(cafile=str(ca_file))
     except (OSError, ssl.SSLError):

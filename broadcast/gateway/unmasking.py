@@ -43,7 +43,7 @@ def unmask(house: House, asked: Asked, filters: Filters, operator: Operator, rea
     if len(rows) > MOST:
         raise Refused(f"more than {MOST:,} rows: ask for less at once, with --limit and --after, or with a narrower question")
     keys = hashlib.sha256("\n".join(audits.key_of(row) for row in rows).encode()).hexdigest()
-    body = {"query": query(asked, filters), "reason": mask_within(reason.strip())[:500], "rows": len(rows), "keys_sha256": keys}
+    body = {"query": query(asked, filters), "reason": mask_within(reason.strip())[:500], "count": len(rows), "keys_sha256": keys}
     with house.ledger.write() as tx:
         chain.append(tx, chain.HOUSE, "unmasked", house.now(), body, operator.name)
     return [audits.shown(house.ledger.seal, row, unmask=True) for row in rows]
@@ -67,7 +67,7 @@ def record_export(house: House, export: Export, who: str) -> None:
         "query": query(export.asked, export.filters),
         "form": export.form,
         "masked": export.masked,
-        "rows": export.rows,
+        "count": export.rows,
         "sha256": export.sha256,
     }
     with house.ledger.write() as tx:

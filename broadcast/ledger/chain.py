@@ -77,6 +77,8 @@ def append(tx: sa.Connection, name: str, kind: str, at: int, body: Mapping[str, 
 
 def append_all(tx: sa.Connection, name: str, kind: str, at: int, bodies: Sequence[Mapping[str, Any]], who: str = "") -> None:
     """An entry for each body, in order."""
+    if any("rows" in body for body in bodies):
+        raise ValueError(f'{kind}: under "rows" an entry says which rows it covers; name it otherwise')
     _unit(tx).facts.setdefault(name, []).extend(_Fact(kind, at, body, who) for body in bodies)
 
 

@@ -200,7 +200,7 @@ def answered_by(running: Running, alert_id: int) -> set[str]:
         return set(tx.execute(sa.select(t.reply.c.how).where(*said)).scalars())
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))
 def test_a_killed_alarm_worker_loses_nobody_and_doubles_nobody(town, seed):
     """SIGKILL in the middle of sends over all channels, while every provider is slow."""
     chance = random.Random(seed)

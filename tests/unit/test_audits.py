@@ -404,7 +404,7 @@ def test_unmasking_is_written_down_with_who_why_and_a_digest_of_what_was_seen(al
     assert {row["person"][1] for row in rows if row["person"]} == {"测"}
     (entry,) = entries_of_house(alerted, "unmasked")
     keys = hashlib.sha256("\n".join(row["delivery"] for row in rows).encode()).hexdigest()
-    assert (entry["who"], entry["body"]["rows"], entry["body"]["keys_sha256"]) == ("测试审计员", 5, keys)
+    assert (entry["who"], entry["body"]["count"], entry["body"]["keys_sha256"]) == ("测试审计员", 5, keys)
     assert entry["body"]["query"] == {"asked": "deliveries", "alert_id": 1, "channel": "sms", "limit": 5}
     assert entry["body"]["reason"] == "核查 154****0002 的投诉"
     assert gateway.verify().holds

@@ -11,6 +11,12 @@ from broadcast.ledger import tables as t
 from .stories import CANCEL, ORANGE, YELLOW, purposes, warning
 
 
+@pytest.fixture
+def story(sqlite_story):
+    """On SQLite; stories that lean on the database's own ways run on both."""
+    return sqlite_story
+
+
 def test_a_warning_of_an_unknown_source_waits_and_who_must_approve_is_told_at_once(story):
     sent = story.submit(YELLOW, source="somebody")
     story.work()
@@ -22,7 +28,8 @@ def test_a_warning_of_an_unknown_source_waits_and_who_must_approve_is_told_at_on
     assert any("broadcast approve" in one["text"] for one in story.sent("sms"))
 
 
-def test_the_drafter_cannot_approve_and_a_second_person_with_the_role_can(story):
+def test_the_drafter_cannot_approve_and_a_second_person_with_the_role_can(story_on_both):
+    story = story_on_both
     drafter = story.operator("DUTY_OFFICER")
     sent = story.submit(YELLOW, by=drafter, source="somebody")
 
@@ -83,8 +90,9 @@ def pass_minutes(story, count: float) -> None:
         story.work()
 
 
-def test_an_approval_that_does_not_come_is_a_callout_like_any_other_and_then_turns_health_red(story):
+def test_an_approval_that_does_not_come_is_a_callout_like_any_other_and_then_turns_health_red(story_on_both):
     """值班长 three times, then the deputy, then 值班领导; nobody further up is woken before."""
+    story = story_on_both
     sent = story.submit(YELLOW, source="somebody")
     story.work()
     assert called(story, sent) == [("SHIFT_LEAD", "A")]
@@ -197,7 +205,8 @@ def test_a_level_that_nobody_gave_is_decided_by_a_person(story):
     assert any("黄色" in one["text"] for one in story.sent("sms"))
 
 
-def test_an_update_that_waits_does_not_stop_the_alert_that_it_will_replace(story):
+def test_an_update_that_waits_does_not_stop_the_alert_that_it_will_replace(story_on_both):
+    story = story_on_both
     first = story.submit(YELLOW)
     story.clock.forward(minutes=91)
     second = story.submit(ORANGE, source="somebody")

@@ -23,11 +23,18 @@ FOUR = {"330521115", "330521001", "330521002", "330521003"}  # 莫干山, 武康
 TRAP = Path(__file__).parent.parent / "fixtures" / "cn12379" / "rainstorm_orange_mca_codes.xml"
 
 
+@pytest.fixture
+def story(sqlite_story):
+    """On SQLite; stories that lean on the database's own ways run on both."""
+    return sqlite_story
+
+
 def towns(preview) -> set[str]:
     return {post.region[:9] for post in preview.posts if len(post.region) > 6}
 
 
-def test_preview_names_exactly_the_posts_of_the_four_towns_their_villages_and_the_county(story):
+def test_preview_names_exactly_the_posts_of_the_four_towns_their_villages_and_the_county(story_on_both):
+    story = story_on_both
     preview = story.gateway.preview(story.read(ORANGE))
 
     covered = story.gateway.house.books.regions.closure(FOUR)
@@ -221,7 +228,8 @@ def test_an_older_message_that_comes_late_does_not_take_over_from_a_newer_one(st
     assert story.gateway.status(second.alert_id).state == "active"
 
 
-def test_an_update_works_also_when_the_event_was_never_seen_here(story):
+def test_an_update_works_also_when_the_event_was_never_seen_here(story_on_both):
+    story = story_on_both
     story.clock.forward(minutes=91)
     sent = story.submit(ORANGE)
     story.work()
@@ -291,7 +299,8 @@ def test_a_bare_cancel_without_any_info_stands_down_in_the_events_own_words(stor
     assert any("暴雨" in word["text"] for word in story.gateway.words(sent.alert_id))
 
 
-def test_a_cancel_waits_for_what_a_worker_still_holds_and_then_tells_that_too(story):
+def test_a_cancel_waits_for_what_a_worker_still_holds_and_then_tells_that_too(story_on_both):
+    story = story_on_both
     first = story.gateway.submit(story.gateway.read(warning(story, identifier="c1")))
     _lane, number = story.rung.pop(0)
     with story.gateway.ledger.write() as tx:
@@ -436,7 +445,8 @@ def test_no_loudspeaker_says_that_it_is_over_before_all_are_taken_off_the_air(sq
     assert on_speakers == {"stop", "stand_down"}
 
 
-def test_two_gateways_that_submit_the_same_alert_at_once_make_one(story):
+def test_two_gateways_that_submit_the_same_alert_at_once_make_one(story_on_both):
+    story = story_on_both
     import threading
 
     raw = warning(story, identifier="same")

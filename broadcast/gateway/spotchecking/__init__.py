@@ -93,7 +93,7 @@ class SpotChecks:
             find(tx, number)
             keys = [row.key for row in spotchecks.people(tx, [number]) if row.person_id is not None]
             digest = hashlib.sha256("\n".join(sorted(set(keys))).encode()).hexdigest()
-            body = {"query": "spotcheck sheet", "reason": sheets.without_numbers(reason), "rows": len(keys), "sha256": digest}
+            body = {"query": "spotcheck sheet", "reason": sheets.without_numbers(reason), "count": len(keys), "sha256": digest}
             spotchecks.shown(tx, [number], "unmasked", body, self._house.now(), by.name)
         with self._house.ledger.read() as tx:
             return sheets.sheet(self._house, tx, find(tx, number), masked=False)
@@ -141,7 +141,7 @@ class SpotChecks:
         beside.touch(mode=0o600)  # it may hold names and numbers
         try:
             rows = write(beside)
-            body = {"query": f"spotcheck {what}", "rows": rows, "sha256": hashlib.sha256(beside.read_bytes()).hexdigest()}
+            body = {"query": f"spotcheck {what}", "count": rows, "sha256": hashlib.sha256(beside.read_bytes()).hexdigest()}
             with self._house.ledger.write() as tx:
                 spotchecks.shown(tx, numbers, "exported", body, self._house.now(), by)
             beside.replace(path)
