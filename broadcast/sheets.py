@@ -14,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
-
 from .errors import InvalidFiles, Problem
 
 # openpyxl takes a tenth of a second to load: only whoever reads or writes XLSX waits for it.

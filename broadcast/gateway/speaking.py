@@ -9,6 +9,7 @@ from datetime import datetime
 from ..alert import RegionCode
 from ..channels.base import Standing
 from ..ledger import Row, conditions, questions
+from ..tiers.regions import Regions
 from .house import House
 
 SILENT_AFTER = 24 * 3600 * 1000  # milliseconds; systems report their state daily at least (speakers-ebd.md 2.7)
@@ -44,9 +45,10 @@ def speakers(house: House, region: str) -> list[Speaker]:
     for one in systems:
         by_region.setdefault(one.region, []).append(one)
     names = [name for name, far_end in house.peers.items() if far_end.peer.channel == "speaker"] if not region else []
+    tree = house.books.regions if rows else None
     return [
         *(_platform(name, platforms.get(name), now) for name in names),
-        *(_system(house, row, by_region.get(row.region, ()), now) for row in rows),
+        *(_system(house, tree, row, by_region.get(row.region, ()), now) for row in rows),
     ]
 
 
@@ -56,13 +58,12 @@ def _platform(name: str, row: Row | None, now: int) -> Speaker:
     return Speaker("", "", name, standing, detail, questions.moment(heard), 0, None, "", "", "", _silent(heard, now))
 
 
-def _system(house: House, row: Row, terminals: Sequence[Row], now: int) -> Speaker:
-    regions = house.books.regions
+def _system(house: House, regions: Regions | None, row: Row, terminals: Sequence[Row], now: int) -> Speaker:
     worst = min(terminals, key=lambda one: _WORST_FIRST.index(Standing(one.standing)), default=None)
     heard = max((one.heard for one in terminals), default=None)
     return Speaker(
         region=row.region,
-        region_name=regions[RegionCode(row.region)].name if row.region in regions else row.region,
+        region_name=regions[RegionCode(row.region)].name if regions and row.region in regions else row.region,
         system=house.ledger.seal.open(row.sealed),
         standing=worst.standing if worst is not None else "",
         detail=worst.detail if worst is not None else "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
+import pytest
 import sqlalchemy as sa
 
 from broadcast.ledger import replies, sending
@@ -14,6 +15,12 @@ from broadcast.ledger.replies import Told
 from .stories import warning, writes_our_codes
 
 VILLAGE = "330521115201"
+
+
+@pytest.fixture
+def story(story_on_both):
+    """On both databases: locks and isolation are a part of these stories."""
+    return story_on_both
 
 
 def red(story, **options):

@@ -89,7 +89,7 @@ def test_an_export_is_an_entry_with_the_digest_of_the_file(sent, tmp_path):
     body = entry["body"]
     assert entry["who"] == "测试值班员" and body["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (body["form"], body["masked"], body["query"]) == ("csv", True, {"asked": "callouts", "role": "VILLAGE_HEAD"})
-    assert f"{body['rows']:,} callouts in {path}" in answer.err
+    assert f"{body['count']:,} callouts in {path}" in answer.err
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

@@ -14,6 +14,12 @@ from broadcast.ledger.seal import WrongKey
 from .stories import CANCEL, ORANGE, YELLOW
 
 
+@pytest.fixture
+def story(story_on_both):
+    """On both databases: locks and isolation are a part of these stories."""
+    return story_on_both
+
+
 def test_a_yellow_rainstorm_reaches_the_posts_of_the_county(story):
     sent = story.submit(YELLOW)
 

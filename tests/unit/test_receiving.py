@@ -29,6 +29,12 @@ from ..mas_house import PEER, a_report, mas_gateway
 KEPT = timedelta(hours=72)
 
 
+@pytest.fixture
+def story(story_on_both):
+    """On both databases: locks and isolation are a part of these stories."""
+    return story_on_both
+
+
 @dataclass
 class Post:
     """What comes in by HTTP, without the HTTP."""

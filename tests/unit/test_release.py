@@ -11,12 +11,6 @@ from broadcast.ledger import tables as t
 from .stories import CANCEL, ORANGE, YELLOW, purposes, warning
 
 
-@pytest.fixture
-def story(sqlite_story):
-    """On SQLite; stories that lean on the database's own ways run on both."""
-    return sqlite_story
-
-
 def test_a_warning_of_an_unknown_source_waits_and_who_must_approve_is_told_at_once(story):
     sent = story.submit(YELLOW, source="somebody")
     story.work()

@@ -43,12 +43,6 @@ GOOD = {
 }
 
 
-@pytest.fixture
-def story(sqlite_story):
-    """On SQLite; stories that lean on the database's own ways run on both."""
-    return sqlite_story
-
-
 def red(story: Story):
     raw = warning(story, severity="Extreme", area="测试村", codes=(VILLAGE,))
     sent = story.gateway.submit(story.gateway.read(raw))
@@ -384,7 +378,7 @@ def test_names_numbers_notes_and_words_are_masked_until_they_are_revealed_for_a_
     last = shown.subjects[0].last
     assert (last.note, last.checker, last.answers["shelter"]) == ("张测三代接", "李测四", "张测三家")
     (body,) = entries(story, "unmasked")
-    assert (body["rows"], body["spotchecks"], body["reason"]) == (
+    assert (body["count"], body["spotchecks"], body["reason"]) == (
         3 + len(found.not_drawn),
         [found.number],
         "六问抽查，致电 154****0001",

@@ -23,12 +23,6 @@ FOUR = {"330521115", "330521001", "330521002", "330521003"}  # 莫干山, 武康
 TRAP = Path(__file__).parent.parent / "fixtures" / "cn12379" / "rainstorm_orange_mca_codes.xml"
 
 
-@pytest.fixture
-def story(sqlite_story):
-    """On SQLite; stories that lean on the database's own ways run on both."""
-    return sqlite_story
-
-
 def towns(preview) -> set[str]:
     return {post.region[:9] for post in preview.posts if len(post.region) > 6}
 

@@ -101,10 +101,10 @@ class County:
     @cached_property
     def numbers(self) -> dict[int, dict[str, frozenset[int]]]:
         """person → channel → addresses. A live peer refuses synthetic targets and a simulated one all others: none of those."""
-        ways = self.house.ways
+        simulated = {channel: way.simulated for channel, way in self.house.ways.items()}
         found: dict[int, dict[str, frozenset[int]]] = {}
         for row in self.addresses:
-            if row.channel in ways and bool(row.synthetic) == ways[row.channel].simulated:
+            if simulated.get(row.channel) == bool(row.synthetic):
                 by_channel = found.setdefault(row.person_id, {})
                 by_channel[row.channel] = by_channel.get(row.channel, frozenset()) | {row.address_id}
         return found
