@@ -127,10 +127,14 @@ def _duty(body: Mapping[str, Any], facts: Facts) -> str:
     return f"{what}{where}{due}{step}"
 
 
+_NAMED = 3  # posts in one line; each one's steps stand in the chapter of callouts
+
+
 def _climbed(body: Mapping[str, Any], facts: Facts) -> str:
     rung = terms.RUNGS.get(str(body.get("rung")), str(body.get("rung")))
-    where = f"{facts.place(body['region'])} {facts.role(str(body.get('role', '')))}" if body.get("region") else ""
-    return f"{where} → {rung}"
+    those = body.get("callouts", ())
+    named = "、".join(f"{facts.place(one['region'])} {facts.role(str(one['role']))}" for one in those[:_NAMED])
+    return f"{named}{f' 等{len(those)}个岗位' if len(those) > _NAMED else ''} → {rung}"
 
 
 def _replied(body: Mapping[str, Any], _facts: Facts) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -16,6 +16,8 @@ from . import chain, proof
 from .engine import Row
 from .fanout import Slice
 from .tables import alert, asked, batch, called, callout, delivery, post, reply, roster, rule, target, wording
+
+T = TypeVar("T")
 
 DUTIES = ("release", "acknowledge", "measures")
 CALLS_AT_ONCE = 10  # of one batch: a call each, and the lease is renewed for each
@@ -91,28 +93,26 @@ def climb(tx: sa.Connection, steps: Sequence[Climbing], now: int) -> None:
     for (step, rung, number), ids in alike.items():
         moved |= _move(tx, ids, (callout.c.step == step,), {"step": rung, "asked": number, "calls": 0, "next_step": now})
     climbed = [one for one in steps if one.row.id in moved]
-    said: dict[int, list[dict[str, Any]]] = {}
     who: dict[int, list[dict[str, Any]]] = {}
     for one in climbed:
-        said.setdefault(one.row.alert_id, []).append(_told(one))
         those = dict.fromkeys(one.posts)
         rows = [{"callout_id": one.row.id, "post_id": number, "rung": one.rung, "at": now} for number in those]
         who.setdefault(one.row.alert_id, []).extend(rows)
-    for alert_id, bodies in said.items():
-        proof.add(tx, asked, who[alert_id], chain.of_alert(alert_id))
-        chain.append_all(tx, chain.of_alert(alert_id), "callout.climbed", now, bodies)
+    for alert_id, rows in who.items():
+        proof.add(tx, asked, rows, chain.of_alert(alert_id))
+        chain.append_all(tx, chain.of_alert(alert_id), "callout.climbed", now, list(_told(alert_id, climbed)))
 
 
-def _told(one: Climbing) -> dict[str, Any]:
-    return {
-        "callout": one.row.id,
-        "region": one.row.region,
-        "role": one.row.role,
-        "rung": one.rung,
-        "skipped": one.skipped,
-        "reason": one.reason,
-        "asked": len(one.posts),
-    }
+def _told(alert_id: int, climbed: Sequence[Climbing]) -> Iterable[dict[str, Any]]:
+    """What the entries say: one for all who climb to the same rung for the same reason."""
+    alike: dict[tuple[str, bool, str], list[dict[str, Any]]] = {}
+    for one in climbed:
+        if one.row.alert_id == alert_id:
+            its = {"callout": one.row.id, "region": one.row.region, "role": one.row.role, "asked": len(one.posts)}
+            alike.setdefault((one.rung, one.skipped, one.reason), []).append(its)
+    for (rung, skipped, reason), those in alike.items():
+        for some in _chunks(those):
+            yield {"rung": rung, "skipped": skipped, "reason": reason, "callouts": some}
 
 
 def _move(
@@ -410,9 +410,9 @@ def _roster_in_force() -> sa.ScalarSelect[int]:
     return sa.select(roster.c.id).where(roster.c.in_force).scalar_subquery()
 
 
-def _chunks(numbers: Sequence[int], size: int = 500) -> Iterable[Sequence[int]]:
-    for start in range(0, len(numbers), size):
-        yield numbers[start : start + size]
+def _chunks(those: Sequence[T], size: int = 500) -> Iterable[Sequence[T]]:
+    for start in range(0, len(those), size):
+        yield those[start : start + size]
 
 
 # ── the second closure ──

@@ -206,7 +206,8 @@ def _entries(tx: sa.Connection, alert_id: int) -> tuple[dict[int, list[Row]], di
             if body["settled"]:
                 said[f"{body.get('delivery', '')}@{row.at}"] = row.n
         else:
-            climbs.setdefault(body["callout"], []).append(row)
+            for one in body.get("callouts", [body]):  # whoever climbed alike shares an entry
+                climbs.setdefault(one["callout"], []).append(row)
     return climbs, said
 
 
