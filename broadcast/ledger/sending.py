@@ -156,21 +156,8 @@ def claim(
     ).rowcount
     if not taken:
         return None
-    return Held(
-        row.id,
-        row.alert_id,
-        row.channel,
-        row.lane,
-        row.purpose,
-        row.text,
-        peer,
-        row.fence + 1,
-        row.attempt + 1,
-        row.size,
-        pieces,
-        partial,
-        row.deadline,
-    )
+    what = (row.id, row.alert_id, row.channel, row.lane, row.purpose, row.text)
+    return Held(*what, peer, row.fence + 1, row.attempt + 1, row.size, pieces, partial, row.deadline)
 
 
 def postpone(tx: sa.Connection, row: Row, reason: str, due: int) -> None:

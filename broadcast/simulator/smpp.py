@@ -162,8 +162,9 @@ class Smsc:
         if asked.interface_version != 0x34:
             raise pdu.Wrong("ESME_RBINDFAIL")  # ASSUMPTION: older and newer ones are not served
         with self._lock:
-            if sum(other.bound for other in self._sessions if other is not session) >= self.account.max_binds:
+            if sum(other.admitted for other in self._sessions if other is not session) >= self.account.max_binds:
                 raise pdu.Wrong("ESME_RALYBND")  # ASSUMPTION: which status says so
+            session.admitted = True
 
     def submit(self, session: Session, sequence: int, body: bytes) -> None:
         """A slow answer does not hold up the next PDU."""

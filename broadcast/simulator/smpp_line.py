@@ -53,6 +53,7 @@ class Session:
         self._centre, self._line = centre, line
         self._writing = threading.Lock()
         self._numbers = itertools.count(1)
+        self.admitted = False  # counts among the binds of its account, also while its response is still on the way
         self.transmits = self.receives = False
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
