@@ -24,7 +24,9 @@ def open_duty(house: House, tx: Transaction, alert_id: int, draft: Draft, now: i
     alerts.add_words(tx, alert_id, word_rows(words))
     alerts.add_rules(tx, alert_id, rules)
     due = now + draft.owed.approve_within * 1000
-    duties.open_release(tx, alert_id, house.books.regions.county.code, first[1] if first else (), due=due, now=now)
+    again = draft.owed.frozen.get("release_ladder") is not None
+    county = house.books.regions.county.code
+    duties.open_release(tx, alert_id, county, first[1] if first else (), again=again, due=due, now=now)
 
 
 def _first(tx: Transaction, approvers: Sequence[str]) -> tuple[str, Sequence[int]] | None:

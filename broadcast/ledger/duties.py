@@ -11,10 +11,11 @@ from .callouts import reachable
 from .tables import callout, rule
 
 
-def open_release(tx: sa.Connection, alert_id: int, region: str, posts: Sequence[int], *, due: int, now: int) -> None:
+def open_release(tx: sa.Connection, alert_id: int, region: str, posts: Sequence[int], *, again: bool, due: int, now: int) -> None:
     """Somebody must approve this alert until `due`. `posts` have been told with it and called once, where there is voice.
 
-    Without anybody to call it stands at the door at once: only a person at the desk can end it.
+    `again`: the release table has a ladder by which they are called again. Without one, or without anybody to call, it stands
+    at the door at once: only a person at the desk can end it.
     """
     told = sa.select(rule.c.id).where(rule.c.alert_id == alert_id, rule.c.purpose == "release", rule.c.channel == "voice")
     rule_id, can_be_called = tx.execute(told.limit(1)).scalar(), reachable(tx, posts)
@@ -31,8 +32,8 @@ def open_release(tx: sa.Connection, alert_id: int, region: str, posts: Sequence[
         values
         | {
             "post_id": number,
-            "step": "principal",
-            "next_step": now,
+            "step": "principal" if again else "door",
+            "next_step": now if again else None,
             "asked": int(number in can_be_called),
             "calls": int(rule_id is not None and number in can_be_called),
         }

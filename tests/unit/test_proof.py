@@ -389,6 +389,29 @@ def test_entries_of_one_transaction_are_written_at_its_end_chain_by_chain(ledger
         assert look(ledger, tx).entries == 2 + 3  # the seal's and the mark's, which `migrate` made
 
 
+def test_a_fact_may_not_take_the_name_under_which_an_entry_says_what_it_covers(ledger):
+    with pytest.raises(ValueError, match="name it otherwise"), ledger.write() as tx:
+        chain.append(tx, "house", "test", 1, {"rows": 5})
+
+
+def test_an_entry_of_a_key_holder_that_cannot_be_read_is_named_and_does_not_end_the_look(ledger):
+    with ledger.write() as tx:
+        chain.append(tx, "house", "test", 1, {"count": 5})
+    with ledger.write() as tx:
+        unguarded(tx)
+        row = tx.execute(sa.select(t.entry).where(t.entry.c.kind == "test")).one()._mapping
+        made = {**row, "body": '{"rows":5}'}
+        made["hash"] = chain.entry_hash(*(made[name] for name in ("chain", "n", "at", "kind", "who", "body", "previous")))
+        key = ledger.seal.key_for("entries")
+        made |= {"mac": chain.mac(key, made["hash"]), "marks": chain.marks(made[name] for name in chain.MARKED)}
+        tx.execute(t.entry.update().where(t.entry.c.kind == "test").values(**made))
+        head = {"hash": made["hash"], "mac": chain.head_mac(key, "house", row["n"], made["hash"])}
+        tx.execute(t.chain.update().where(t.chain.c.name == "house").values(**head))
+    with ledger.read() as tx:
+        [place] = look(ledger, tx).places
+    assert (place.first.entry, place.first.column) == (row["n"], "body") and "read" in place.first.what
+
+
 def test_a_transaction_that_fails_leaves_no_entry_behind_for_the_next(ledger):
     def fails(tx) -> None:
         chain.append(tx, "house", "lost", 1, {})

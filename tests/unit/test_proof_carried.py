@@ -93,6 +93,8 @@ def test_what_was_there_before_is_adopted_and_holds_from_then_on(database_url, t
     ledger.migrate()
 
     with ledger.database.snapshot() as tx:
+        left_to_the_desk = tx.execute(sa.select(t.callout.c.step, t.callout.c.next_step).where(t.callout.c.id == 99)).one()
+        assert tuple(left_to_the_desk) == ("door", None)
         found = look(ledger, tx)
         kept = {name: tx.execute(sa.select(sa.func.count()).select_from(t.metadata.tables[name])).scalar() for name in _OLDER}
     assert found.holds, [str(place.first) for place in found.places]
@@ -126,7 +128,10 @@ _OLDER = {
     ],
     "entry": [_FIRST, _entry("alert:1", 2, _FIRST["hash"], '{"a":1}')],
     "chain": [{"name": "alert:1", "n": 2, "hash": _entry("alert:1", 2, _FIRST["hash"], '{"a":1}')["hash"]}, {"name": "house", "n": 0, "hash": "0" * 64}],
-    "callout": [{"id": 1, "alert_id": 1, "duty": "acknowledge", "region": "3", "state": "open", "step": "deputy", "opened": 1, "due": 1}],
+    "callout": [
+        {"id": 1, "alert_id": 1, "duty": "acknowledge", "region": "3", "state": "open", "step": "deputy", "opened": 1, "due": 1},
+        {"id": 99, "alert_id": 1, "duty": "release", "region": "3", "state": "open", "step": "deputies", "opened": 1, "due": 2, "next_step": 2},
+    ],
     "asked": [{"callout_id": 1, "post_id": n, "rung": "deputy", "at": 1} for n in (1, 2)],
     "called": [{"callout_id": 1, "batch_id": 1, "seq": 1, "post_id": 1, "rung": "deputy", "at": 1}],
     "reply": [

@@ -136,6 +136,31 @@ def test_without_anybody_to_approve_the_desk_is_told_and_nothing_is_lost(sqlite_
     assert story.gateway.status(sent.alert_id).state == "active"
 
 
+def test_a_release_table_without_a_ladder_tells_once_and_waits_at_the_desk(sqlite_story):
+    story = sqlite_story
+    files = story.plan_files()
+    before, _, rest = files["release.toml"].partition("[callout]")
+    files["release.toml"] = before + rest[rest.index("[[free]]") :]
+    story.gateway.import_plans(files, "测试")
+    sent = story.submit(YELLOW, source="somebody")
+    pass_minutes(story, 6)
+    assert called(story, sent) == [("SHIFT_LEAD", "A")]
+    assert {check.name: check.colour for check in story.gateway.health().checks}["callouts"] == "green"
+    assert "callout.repaired" not in story.entries(sent)
+
+
+def test_an_area_that_nobody_understands_is_called_for_until_a_person_decides(sqlite_story):
+    story = sqlite_story
+    sent = story.gateway.submit(story.gateway.read(warning(story, area="西部山区", codes=())))
+    pass_minutes(story, 4)
+    assert called(story, sent)[:4] == [("SHIFT_LEAD", "A")] * 3 + [("SHIFT_LEAD", "B")]
+    story.gateway.approve(sent.alert_id, story.operator("SHIFT_LEAD"), regions=["330521115"])
+    story.work()
+    before = called(story, sent).count(("SHIFT_LEAD", "B"))
+    pass_minutes(story, 3)
+    assert called(story, sent).count(("SHIFT_LEAD", "B")) == before
+
+
 def test_a_cancelled_or_overtaken_alert_that_waits_rings_nobody(sqlite_story):
     story = sqlite_story
     sent = story.submit(YELLOW, source="somebody")

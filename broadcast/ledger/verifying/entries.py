@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import chain
+from .. import chain, proof
 from ..engine import Row
 from ..tables import chain as heads
 from ..tables import entry
@@ -120,16 +120,30 @@ def _check_head(look: Look, name: str, n: int, last: str) -> None:
 
 
 def _take(look: Look, told: Told, row: Row) -> None:
+    """What an entry says. Only a holder of the key can have written one that cannot be read: it is named like any other."""
+    try:
+        covered = _read(told, row)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        look.found(_of(row, "body", "what it says cannot be read: this software did not write it"))
+        return
+    for table, ids, sha256 in covered:
+        rows.check(look, row, table, ids, sha256)
+
+
+def _read(told: Told, row: Row) -> list[tuple[str, Sequence[Sequence[int]], str]]:
+    """The rows that it covers: table, ids, their digest. Facts and deliveries are kept in `told`."""
     body: dict[str, Any] = json.loads(row.body)
-    for table, covered in body.get("rows", {}).items():
-        if table == "delivery":
-            for one in covered:
-                bound = Bound(row.n, row.kind, numbers(one["seqs"]), one["sha256"], one.get("crc32", {}))
-                told.bound.setdefault(one["batch"], []).append(bound)
-        else:
-            rows.check(look, row, table, covered["ids"], covered["sha256"])
+    covered = dict(body.get("rows", {}))
+    for one in covered.pop("delivery", ()):
+        bound = Bound(row.n, row.kind, numbers(one["seqs"]), one["sha256"], one.get("crc32", {}))
+        told.bound.setdefault(one["batch"], []).append(bound)
     if (take := _FACTS.get(row.kind)) is not None:
         take(told, row, body)
+    return [
+        (table, [[int(first), int(last)] for first, last in its["ids"]], its["sha256"])
+        for table, its in covered.items()
+        if proof.KEY[table]
+    ]
 
 
 # ── what entries say that other tables say too ──
